@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout)] // why a test was skipped
 #![cfg_attr(windows, allow(dead_code, unused_imports))] // of tests that need signals
 
+#[path = "incident/kinds.rs"]
+mod kinds;
 mod support;
 
 use std::net::UdpSocket;
@@ -157,7 +159,7 @@ fn answer(plant: &UdpInterface, time: Duration) {
 #[test]
 #[cfg(unix)]
 fn a_peer_that_was_killed_is_told_from_one_that_was_stopped() {
-    for (name, cause) in [("-KILL", "peer killed"), ("-STOP", "peer stopped")] {
+    for (name, cause) in [("-KILL", "peer killed"), ("-STOP", "peer stopped or network cut")] {
         let folder = Folder::new(name);
         let (plant, address) = plant(&folder, |config| config);
         let other = controller(&address);
@@ -490,7 +492,7 @@ fn the_demo_tells_where_its_black_box_is_and_incident_tells_when_the_trip_was() 
     let trip =
         text.lines().find(|line| line.starts_with("A watchdog tripped at 20")).expect("the time is told");
     assert!(trip.ends_with(" UTC."), "{trip}");
-    assert!(text.contains("peer stopped: ") && text.contains(" ms before the trip"), "{text}");
+    assert!(text.contains("peer stopped") && text.contains(" ms before the trip"), "{text}");
 }
 
 #[test]
@@ -561,7 +563,21 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     let controller = controller(&address);
     command(&controller, Duration::from_millis(300));
     let file = plant.dump().expect("written");
+    let mut of_another_build = std::fs::read(&file).expect("written");
+    let at = of_another_build.windows(6).position(|name| name == b"format").expect("it has a format");
+    of_another_build[at] = b'F';
+    std::fs::write(&path, of_another_build).expect("written");
+    let refused = run(&["incident", path.to_str().expect("text")]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+    assert!(refused.stderr.contains("another build of tautline"), "{}", refused.stderr);
     let file = file.to_str().expect("text");
+    let refused = run(&["replay", file, &address]);
+    assert_eq!(refused.code, 2);
+    assert!(
+        refused.stderr.contains("a black box, not a recording: `tautline incident`"),
+        "{}",
+        refused.stderr
+    );
     let refused = run(&["incident", file, "--what-if", "colour=red"]);
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("there is no key `colour`"), "{}", refused.stderr);
@@ -570,6 +586,7 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
         ("liveness_timeout=soon", "liveness_timeout"),
         ("liveness_timeout=1ms", "liveness_timeout"),
         ("receive_buffer=4096", "receive_buffer cannot be tried: no rerun depends on it"),
+        ("inbox_capacity=3", "These can be: heartbeat_interval, "),
         ("status.history=3", "status.history cannot be tried"),
         ("wire=classic", "means nothing to another one"),
         ("lifespan", "write KEY=VALUE"),
@@ -581,6 +598,8 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     for (change, sentence) in [
         ("lifespan=1us", "too old when they were read"),
         ("command.lifespan=1us", "too old when they were read"),
+        ("command.deadline=1ms", "silences of streams that were longer than their deadline: "),
+        ("deadline=1min", "no difference in messages"),
         ("max_message_size=1", "messages handed out: 0 instead of"),
         ("liveness_timeout=201ms", "no difference in messages"),
         ("heartbeat_interval=20ms", "no difference in messages"),

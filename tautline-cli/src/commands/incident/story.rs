@@ -25,6 +25,7 @@ pub(super) struct Received {
     pub(super) number: Option<u64>,
     /// How long it waited in the kernel, at least.
     pub(super) in_kernel: u64,
+    pub(super) len: usize,
 }
 
 /// A message that was handed out.
@@ -34,6 +35,8 @@ pub(super) struct Heard {
     pub(super) peer: PeerId,
     pub(super) message_type: MessageType,
     pub(super) age: Option<Duration>,
+    /// From its time stamp until its datagram came, by two clocks that do not agree: only differences mean something.
+    pub(super) on_the_way: i64,
     pub(super) bytes: usize,
 }
 
@@ -57,6 +60,8 @@ pub(super) struct Story {
     /// What the library told: when, and its JSON.
     pub(super) events: Vec<(At, Value)>,
     pub(super) statistics: Vec<(At, Value)>,
+    /// The settings of the interface, by key.
+    pub(super) settings: BTreeMap<String, String>,
 }
 
 impl Story {
@@ -72,6 +77,7 @@ impl Story {
         };
         let mut story = Self {
             incident: file.incident.clone(),
+            settings: file.settings.clone(),
             events: parse(&file.events),
             statistics: parse(&file.statistics),
             ..Self::default()
@@ -96,19 +102,25 @@ impl Story {
     fn take(&mut self, half: Half, step: &Step<'_>) {
         match step {
             Step::Note(at, [notes::BUSY, busy, _]) => self.busy.push((at.as_nanos(), *busy)),
-            Step::Datagram { now, from, came, accepted: Some((peer, number)), .. } => {
+            Step::Datagram { now, from, came, bytes, accepted: Some((peer, number)) } => {
                 self.peers.insert(*peer, *from);
                 let at = now.steady.as_nanos();
                 let in_kernel = came.map_or(0, |came| at.saturating_sub(came.as_nanos()));
-                self.received.push(Received { at, peer: *peer, number: *number, in_kernel });
+                let (peer, number, len) = (*peer, *number, bytes.len());
+                self.received.push(Received { at, peer, number, in_kernel, len });
             }
-            Step::Message { now, peer, clock, message } => self.heard.push(Heard {
-                at: now.steady.as_nanos(),
-                peer: *peer,
-                message_type: message.message_type,
-                age: clock.map(|clock| clock.greatest_age(message.timestamp)),
-                bytes: message.payload.len(),
-            }),
+            Step::Message { now, peer, clock, message } => {
+                let in_kernel = self.received.last().map_or(0, |datagram| datagram.in_kernel);
+                let came = now.steady.as_nanos().saturating_sub(in_kernel);
+                self.heard.push(Heard {
+                    at: now.steady.as_nanos(),
+                    peer: *peer,
+                    message_type: message.message_type,
+                    age: clock.map(|clock| clock.greatest_age(message.timestamp)),
+                    on_the_way: came.cast_signed().wrapping_sub(message.timestamp.as_nanos()),
+                    bytes: message.payload.len(),
+                });
+            }
             Step::Event(now, Happened::Dropped { from, reason }) => {
                 self.dropped.push((now.steady.as_nanos(), *from, *reason));
             }
@@ -153,6 +165,17 @@ impl Story {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
         let drops = drops.max(0.0) as u64;
         drops
+    }
+
+    /// By how much messages near the cause came later than the quickest message of their peer, and when they were read.
+    pub(super) fn delays(&self) -> Vec<(At, PeerId, u64)> {
+        let mut quickest = BTreeMap::new();
+        for heard in &self.heard {
+            let least = quickest.entry(heard.peer).or_insert(heard.on_the_way);
+            *least = heard.on_the_way.min(*least);
+        }
+        let near = self.heard.iter().filter(|heard| self.is_near(heard.at));
+        near.map(|heard| (heard.at, heard.peer, heard.on_the_way.abs_diff(quickest[&heard.peer]))).collect()
     }
 
     /// The peer that was heard last before the cause.

@@ -4,15 +4,21 @@
 //! The peers' datagrams are as they were: what a peer would have sent in answer is not known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Step};
-use tautline::{MessageType, Settings};
+use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Happened, Step};
+use tautline::{Instant, MessageType, PeerId, Selector, Settings};
 
 use crate::tools::exit::Failure;
 
 /// What a run has led to: how often each thing happened, by its name.
 #[derive(Default)]
-struct Counts(BTreeMap<String, u64>);
+struct Counts {
+    by_name: BTreeMap<String, u64>,
+    /// When each stream was heard last.
+    heard: BTreeMap<(PeerId, MessageType, u16), Instant>,
+    latest: Instant,
+}
 
 /// Returns the answer as text.
 pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failure> {
@@ -23,9 +29,9 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
     let recorded = file.config();
     let mut changed = recorded.clone();
     let usage = |error: tautline::ConfigError| Failure::usage(error.to_string());
-    if key == "lifespan" {
+    if ["lifespan", "deadline"].contains(&key) {
         for of_type in MessageType::ALL {
-            changed.set(&format!("{of_type}.lifespan"), value).map_err(usage)?;
+            changed.set(&format!("{of_type}.{key}"), value).map_err(usage)?;
         }
     } else {
         changed.set(key, value).map_err(usage)?;
@@ -46,39 +52,42 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
     }
     let failure = |error: BlackBoxError| Failure::failed(error.to_string());
     let (mut then, mut now) = (Counts::default(), Counts::default());
-    let rerun = file.rerun_with(&before, &after, |half, step| now.take(half, step, &after));
+    let rerun = file.rerun_with(&before, &after, |_, step| now.take(step, &after));
     let is_run = rerun.map_err(failure)?.is_some();
-    if !is_run && !lifespans_differ(&before, &after) {
+    if !is_run && times(&before) == times(&after) {
         return Err(Failure::usage(format!(
             "{key} cannot be tried: no rerun depends on it, because it acts on sockets, threads and queues, and the record \
-             begins behind them"
+             begins behind them. {CAN_BE_TRIED}"
         )));
     }
-    file.rerun(|half, step| {
-        then.take(half, step, &before);
+    file.rerun(|_, step| {
+        then.take(step, &before);
         if !is_run {
-            now.take(half, step, &after);
+            now.take(step, &after);
         }
     })
     .map_err(failure)?;
+    then.end(&before);
+    now.end(&after);
     Ok(format!(
         "With {key}={value}, if the peers had sent the same datagrams, and this end the same messages:\n{}",
         differences(&then, &now)
     ))
 }
 
-/// Whether messages would be too old at another age. The driver drops them, not the protocol.
-fn lifespans_differ(before: &Settings, after: &Settings) -> bool {
-    let lifespans = |settings: &Settings| -> Vec<_> {
-        let set = settings.streams.iter().filter_map(|(selector, qos)| Some((selector, qos.lifespan?)));
-        set.collect()
-    };
-    lifespans(before) != lifespans(after)
+/// The settings on which the record depends.
+const CAN_BE_TRIED: &str = "These can be: heartbeat_interval, liveness_timeout, peer_expiry, reliable_tries, allow, max_peers, \
+    max_message_size, max_depth, nonfinite, mtu, name, use_crc, use_sequence, and of a stream lifespan, deadline, owner";
+
+/// The lifespans and deadlines of streams. The driver knows them, not the protocol.
+fn times(settings: &Settings) -> Vec<(Selector, [Option<Duration>; 2])> {
+    let times = settings.streams.iter().map(|(selector, qos)| (selector, [qos.lifespan, qos.deadline]));
+    times.filter(|(_, times)| times.iter().any(Option::is_some)).collect()
 }
 
 fn differences(then: &Counts, now: &Counts) -> String {
-    let names: std::collections::BTreeSet<_> = then.0.keys().chain(now.0.keys()).collect();
-    let count = |counts: &Counts, name: &str| counts.0.get(name).copied().unwrap_or(0);
+    let names: std::collections::BTreeSet<_> = then.by_name.keys().chain(now.by_name.keys()).collect();
+    let count = |counts: &Counts, name: &str| counts.by_name.get(name).copied().unwrap_or(0);
     let mut text = String::new();
     for name in names {
         let (then, now) = (count(then, name), count(now, name));
@@ -86,7 +95,7 @@ fn differences(then: &Counts, now: &Counts) -> String {
             text.push_str(&format!("  {name}: {now} instead of {then}\n"));
         }
     }
-    if then.0 == now.0 {
+    if then.by_name == now.by_name {
         text.push_str(&format!(
             "  no difference in messages, drops, silences and outcomes ({MESSAGES}: {})\n",
             count(now, MESSAGES)
@@ -97,19 +106,37 @@ fn differences(then: &Counts, now: &Counts) -> String {
 
 const MESSAGES: &str = "messages handed out";
 const TOO_OLD: &str = "messages dropped because they were too old when they were read";
+const MISSED: &str = "silences of streams that were longer than their deadline";
 const WITHOUT_AGE: &str = "messages whose age is not known";
 
 impl Counts {
     fn add(&mut self, name: &str) {
-        *self.0.entry(name.to_owned()).or_default() += 1;
+        *self.by_name.entry(name.to_owned()).or_default() += 1;
     }
 
-    fn take(&mut self, half: Half, step: &Step<'_>, settings: &Settings) {
+    /// Counts the silences that had not ended.
+    fn end(&mut self, settings: &Settings) {
+        let (latest, heard) = (self.latest, std::mem::take(&mut self.heard));
+        for ((_, message_type, channel), last) in heard {
+            let deadline = settings.streams.of(message_type, channel).deadline;
+            if deadline.is_some_and(|deadline| latest.since(last) > deadline) {
+                self.add(MISSED);
+            }
+        }
+    }
+
+    fn take(&mut self, step: &Step<'_>, settings: &Settings) {
         match step {
-            Step::Message { clock, message, .. } => {
-                let of_stream = settings.streams.of(message.message_type, message.channel).lifespan;
+            Step::Message { now, peer, clock, message } => {
+                let of_stream = settings.streams.of(message.message_type, message.channel);
+                let stream = (*peer, message.message_type, message.channel);
+                if let Some(before) = self.heard.insert(stream, now.steady)
+                    && of_stream.deadline.is_some_and(|deadline| now.steady.since(before) > deadline)
+                {
+                    self.add(MISSED);
+                }
                 let age = clock.map(|clock| clock.greatest_age(message.timestamp));
-                match (message.lifespan.or(of_stream), age) {
+                match (message.lifespan.or(of_stream.lifespan), age) {
                     (Some(lifespan), Some(age)) if age > lifespan => self.add(TOO_OLD),
                     (Some(_), None) => {
                         self.add(WITHOUT_AGE);
@@ -125,7 +152,8 @@ impl Counts {
             Step::Event(_, Happened::Removed(..)) => self.add("peers removed"),
             Step::Event(_, Happened::Refused) => self.add("refusals by the server"),
             Step::Outcome(_, outcome) => self.add(&format!("reliable messages that ended as {outcome:?}")),
-            Step::Sent(..) if half == Half::Outbound => {}
+            Step::Datagram { now, .. } => self.latest = now.steady,
+            Step::Sent(at, ..) => self.latest = self.latest.max(*at),
             _ => {}
         }
     }

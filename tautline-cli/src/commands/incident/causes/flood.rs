@@ -1,0 +1,97 @@
+//! Strangers or peers that send so much that others suffer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tautline::PeerId;
+
+use super::super::story::{Received, Story};
+use super::cause::{Cause, Kind};
+
+/// So many datagrams of strangers in the window are a flood, if they are more than those of peers.
+const FLOOD: usize = 2_000;
+
+pub(super) fn flood(story: &Story) -> Option<Cause> {
+    let peers: BTreeSet<_> = story.peers.values().collect();
+    let near: Vec<_> =
+        story.dropped.iter().filter(|(at, from, _)| story.is_near(*at) && !peers.contains(from)).collect();
+    let (begin, _, _) = near.first()?;
+    let (end, from, reason) = near.last()?;
+    // A short flood counts, too.
+    let meanwhile = story.received.iter().filter(|received| (begin..=end).contains(&&received.at)).count();
+    if near.len() < FLOOD || near.len() <= meanwhile {
+        return None;
+    }
+    let sentence = format!(
+        "{} datagrams of strangers were dropped within {:.1} s, beside {meanwhile} of peers; the last came from {from} ({})",
+        near.len(),
+        (end - begin) as f64 / 1e9,
+        reason.name(),
+    );
+    Some(Cause::new(Kind::Flood, sentence))
+}
+
+/// In this time, a peer that floods sends at least [`FAST`] datagrams or messages.
+const SLOT_NS: u64 = 100_000_000;
+const FAST: u64 = 200;
+
+/// A peer floods if it sends so many times as fast as it did before, in at least [`BEFORE`] slots. If the record does not show that, it
+/// floods if it sends so many times as fast as all others.
+const TIMES_AS_FAST: u64 = 10;
+const BEFORE: usize = 5;
+
+/// A peer that sends far more than the others, or than it did before.
+pub(super) fn flood_of_a_peer(story: &Story) -> Option<Cause> {
+    let sent = sent_in_slots(story);
+    let begin = sent.keys().map(|(_, slot)| *slot).min()?;
+    // A flood may have written over what was before it.
+    let is_new = |first: u64| first >= begin + BEFORE as u64 || story.is_near(begin * SLOT_NS);
+    story.peers.iter().find_map(|(peer, address)| {
+        let is_fast = |slot: u64, count: u64| count >= FAST && story.is_near((slot + 1) * SLOT_NS);
+        let own = sent.iter().filter(|((of, _), _)| of == peer).map(|((_, slot), count)| (*slot, *count));
+        let fast: BTreeMap<u64, u64> = own.clone().filter(|(slot, count)| is_fast(*slot, *count)).collect();
+        let own_first = own.clone().next()?.0;
+        let (first, flood) = (*fast.keys().next()?, fast.values().sum::<u64>());
+        // Others may flood, too.
+        let meanwhile = sent.iter().filter(|((of, slot), count)| {
+            of != peer && fast.contains_key(slot) && !is_fast(*slot, **count)
+        });
+        let others: u64 = meanwhile.map(|(_, count)| count).sum();
+        let before: Vec<u64> = own.filter(|(slot, _)| *slot < first).map(|(_, count)| count).collect();
+        let usual = before.iter().sum::<u64>() * fast.len() as u64 / before.len().max(1) as u64;
+        let compared = if before.len() >= BEFORE {
+            usual
+        } else if is_new(own_first) && others > 0 {
+            others
+        } else {
+            return None;
+        };
+        let sentence = || {
+            format!(
+                "{peer} at {address} sent {flood} datagrams or messages within {:.1} s; all other peers together sent {others} meanwhile",
+                (fast.len() as u64 * SLOT_NS) as f64 / 1e9
+            )
+        };
+        (flood >= FLOOD as u64 && flood >= TIMES_AS_FAST * compared).then(|| Cause::new(Kind::Flood, sentence()))
+    })
+}
+
+/// How much each peer has sent in each slot: datagrams or messages, whichever are more.
+fn sent_in_slots(story: &Story) -> BTreeMap<(PeerId, u64), u64> {
+    let (mut datagrams, mut messages) = (BTreeMap::new(), BTreeMap::<_, u64>::new());
+    let mut latest = BTreeMap::new();
+    for Received { at, peer, number, .. } in &story.received {
+        // Numbers that are missing were sent, too: the kernel may have dropped them.
+        let number = number.unwrap_or_default();
+        let before = latest.insert(*peer, number).unwrap_or(number);
+        *datagrams.entry((*peer, at / SLOT_NS)).or_default() +=
+            number.saturating_sub(before).clamp(1, 100_000);
+    }
+    for heard in &story.heard {
+        *messages.entry((heard.peer, heard.at / SLOT_NS)).or_default() += 1;
+    }
+    for (slot, count) in messages {
+        let sent: &mut u64 = datagrams.entry(slot).or_default();
+        *sent = count.max(*sent);
+    }
+    datagrams
+}

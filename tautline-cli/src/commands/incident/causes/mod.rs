@@ -1,0 +1,54 @@
+//! Names what went wrong near the cause of a file: one rule for each kind of incident.
+//!
+//! What explains the rest comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A path that
+//! has shrunk comes before the handler: on a busy machine, a driver that had to wait for the processor looks like a slow one. A peer's
+//! silence is judged last, because this end may only have been too late to hear it.
+
+mod cause;
+mod counts;
+mod flood;
+mod network;
+mod silence;
+#[cfg(test)]
+mod tests;
+mod this_end;
+
+pub(super) use self::cause::Cause;
+use self::cause::Kind;
+use self::flood::{flood, flood_of_a_peer};
+use self::network::{loss_burst, network_delay, path_shrunk};
+use self::silence::{held_up, silence};
+use self::this_end::{
+    called_late, clock_step, driver_late, handler_panic, kernel_buffer_full, outpaced, slow_handler,
+    slow_reader,
+};
+use super::story::Story;
+
+/// Names what went wrong, the likeliest first.
+pub(super) fn of(story: &Story) -> Vec<Cause> {
+    let rules = [
+        flood,
+        handler_panic,
+        clock_step,
+        path_shrunk,
+        slow_handler,
+        kernel_buffer_full,
+        driver_late,
+        slow_reader,
+        loss_burst,
+        silence,
+        network_delay,
+    ];
+    let mut found: Vec<_> = rules.into_iter().filter_map(|rule| rule(story)).collect();
+    if found.is_empty() {
+        return held_up(story).into_iter().chain(outpaced(story)).chain(called_late(story)).collect();
+    }
+    // Whoever sends that much is the reason why this end was too slow.
+    if found.iter().any(|cause| TOO_SLOW.contains(&cause.kind)) {
+        found.splice(0..0, flood_of_a_peer(story));
+    }
+    found
+}
+
+/// What a flood leads to.
+const TOO_SLOW: [Kind; 4] = [Kind::SlowHandler, Kind::KernelBufferFull, Kind::DriverLate, Kind::SlowReader];

@@ -1,0 +1,97 @@
+//! What the network did: losses, delays, a path that carries smaller packets.
+
+use std::collections::BTreeMap;
+
+use super::super::story::{Received, Story};
+use super::cause::{Cause, Kind};
+use super::counts::BURST;
+use super::silence::{DELAY_NS, delayed_silence, ended_silence};
+
+pub(super) fn path_shrunk(story: &Story) -> Option<Cause> {
+    let mut sizes = BTreeMap::new();
+    let told = story.events.iter().find_map(|(at, event)| {
+        let (peer, mtu) = (event["fields"]["peer"].as_str()?, event["fields"]["mtu"].as_u64()?);
+        let before = sizes.insert(peer, mtu).filter(|before| *before > mtu && story.is_near(*at))?;
+        let sentence = format!(
+            "the path to {peer} carries packets of {mtu} bytes only, and carried {before} before; larger ones were lost"
+        );
+        Some(Cause::new(Kind::PathShrunk, sentence))
+    });
+    told.or_else(|| silently_shrunk(story))
+}
+
+/// A path that lets only small datagrams through, and tells nobody: large ones stop at once, and numbers are missing from then on.
+fn silently_shrunk(story: &Story) -> Option<Cause> {
+    story.peers.keys().find_map(|peer| {
+        let received: Vec<&Received> =
+            story.received.iter().filter(|received| received.peer == *peer && received.number.is_some()).collect();
+        let (last, end) = (received.last()?, story.end());
+        // From the end backwards: the largest datagrams since each of them came.
+        let mut largest = last.len;
+        let at = received.iter().rposition(|received| {
+            let is_larger = received.len > largest + largest / 4;
+            largest = largest.max(received.len);
+            is_larger
+        })?;
+        let (until, since) = received.split_at(at + 1);
+        let (large, begin) = (until.last()?, until.first()?);
+        let small = since.iter().map(|received| received.len).max()?;
+        let wide = until.iter().filter(|received| received.len > small + small / 4).count() as u64;
+        // So many large ones would have come since.
+        let due = wide * end.saturating_sub(large.at) / (large.at - begin.at).max(1);
+        let missing: u64 =
+            story.gaps().iter().filter(|(at, of, _)| of == peer && *at > large.at).map(|(.., missing)| missing).sum();
+        let sentence = || {
+            format!(
+                "datagrams of {peer} with up to {} bytes came until {}, and since then only those with up to {small}; {missing} are \
+                 missing: the path carries smaller packets than before, and tells nobody",
+                large.len,
+                story.when(large.at)
+            )
+        };
+        let is_shrunk = story.is_near(large.at) && since.len() >= 3 && due >= BURST && missing >= BURST;
+        is_shrunk.then(|| Cause::new(Kind::PathShrunk, sentence()))
+    })
+}
+
+pub(super) fn loss_burst(story: &Story) -> Option<Cause> {
+    // What the kernel here has dropped was not lost on the network.
+    let dropped_here = story.kernel_drops();
+    let gaps = story.gaps();
+    let lost: u64 = gaps.iter().map(|(.., missing)| missing).sum();
+    let (at, peer, most) = gaps.iter().max_by_key(|(.., missing)| *missing)?;
+    let sentence = || {
+        format!(
+            "{lost} datagrams of peers were lost on the way here; the longest run was {most} of {peer}, which ended {}",
+            story.when(*at)
+        )
+    };
+    // A few are enough if they made the silence after which a watchdog tripped.
+    let is_silence = story.has_tripped()
+        && ended_silence(story)
+            .is_some_and(|(peer, at)| gaps.iter().any(|(gap, of, _)| (*gap, *of) == (at, peer)));
+    ((lost >= BURST || is_silence) && lost > dropped_here).then(|| Cause::new(Kind::LossBurst, sentence()))
+}
+
+/// Messages came much later than others of the same peer, though they were read at once. If a watchdog tripped, this counts if the
+/// silence ended with such a message.
+pub(super) fn network_delay(story: &Story) -> Option<Cause> {
+    let delays = story.delays();
+    let is_late: Vec<_> = if story.has_tripped() {
+        let (peer, since, least) = delayed_silence(story)?;
+        delays.iter().filter(|(at, of, delay)| *of == peer && *at > since && *delay >= least).collect()
+    } else {
+        delays.iter().filter(|(.., delay)| *delay >= DELAY_NS).collect()
+    };
+    let (at, peer, longest) = is_late.iter().max_by_key(|(.., delay)| *delay)?;
+    let sentence = || {
+        format!(
+            "{} messages came late: one of {peer} was {:.1} ms longer on the way than the quickest, {}; it was read at once, so the \
+             network or its sender held it back",
+            is_late.len(),
+            *longest as f64 / 1e6,
+            story.when(*at)
+        )
+    };
+    (story.has_tripped() || is_late.len() as u64 >= BURST).then(|| Cause::new(Kind::NetworkDelay, sentence()))
+}

@@ -1,0 +1,144 @@
+//! Why a peer was silent. It is judged last, because this end may only have been too late to hear it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tautline::PeerId;
+
+use super::super::story::{At, Story};
+use super::cause::{Cause, Kind};
+use super::counts::LONG_NS;
+use crate::tools::output::without_codes;
+
+/// From this further time on the way, a message was delayed.
+pub(super) const DELAY_NS: u64 = 50_000_000;
+
+/// The peer whose silence ended with a message that was on the way for half of the silence or longer, when it began, and that time.
+pub(super) fn delayed_silence(story: &Story) -> Option<(PeerId, At, u64)> {
+    let (peer, back) = ended_silence(story)?;
+    let (last, _) = story.silence_of(peer)?;
+    let least = DELAY_NS.max((back - last) / 2);
+    let is_late = |(at, of, delay): &(At, PeerId, u64)| {
+        *of == peer && *at > last && *at <= back + LONG_NS && *delay >= least
+    };
+    story.delays().iter().any(is_late).then_some((peer, last, least))
+}
+
+/// A peer whose silence has lasted this long when a watchdog tripped was silent.
+const SILENCE_NS: u64 = 15_000_000;
+
+/// The same for other causes: some heartbeats are missing.
+const LONG_SILENCE_NS: u64 = 300_000_000;
+
+pub(super) fn silence(story: &Story) -> Option<Cause> {
+    // The peer that was heard last, if no watchdog names one.
+    let peer = story.heard_last()?;
+    let least = if story.has_tripped() { SILENCE_NS } else { LONG_SILENCE_NS };
+    let (last, silent) = story.silence_of(peer).filter(|(_, silent)| *silent >= least)?;
+    if delayed_silence(story).is_some() {
+        return None;
+    }
+    let silent_ms = silent as f64 / 1e6;
+    let address = story.peers.get(&peer)?;
+    let is_goodbye = |event: &Value| {
+        event["fields"]["reason"] == "closed_by_peer"
+            && event["fields"]["peer"].as_str() == Some(&peer.to_string())
+    };
+    if story.near("PeerDisconnected").any(|(_, event)| is_goodbye(event)) {
+        return Some(Cause::new(Kind::PeerClosed, format!("{peer} ended the link itself")));
+    }
+    let mut reports = story.near("PeerUnreachable").filter(|(at, event)| {
+        *at + SILENCE_NS >= last
+            && event["fields"]["address"].as_str().is_none_or(|at| at == address.to_string())
+    });
+    if let Some((_, report)) = reports.next() {
+        let silence = format!("{peer} at {address} was silent for {silent_ms:.1} ms, and");
+        return Some(if report["fields"]["fault"] == "PortUnreachable" {
+            let sentence = format!(
+                "{silence} its machine says that nothing listens at its port: its process has ended without a goodbye"
+            );
+            Cause::new(Kind::PeerKilled, sentence)
+        } else {
+            let problem = without_codes(report["fields"]["problem"].as_str().unwrap_or("an error"));
+            Cause::new(Kind::NetworkCut, format!("{silence} nothing could be sent to it: {problem}"))
+        });
+    }
+    let back = story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at);
+    let lost = story.gaps().iter().any(|(at, of, _)| *of == peer && back.is_some_and(|back| *at == back.at));
+    Some(match back {
+        Some(back) if !lost => {
+            let went_on = match back.number {
+                Some(_) => "and then went on with the next number: it was held up or stopped",
+                None => {
+                    "and then went on: it was held up or stopped, or the network was cut. Without sequence numbers, this \
+                         end cannot tell which"
+                }
+            };
+            let sentence =
+                format!("{peer} sent nothing for {:.1} ms, {went_on}", (back.at - last) as f64 / 1e6);
+            Cause::new(Kind::PeerStopped, sentence)
+        }
+        Some(_) => return None,
+        None => {
+            let end = story.end();
+            let until = if end > story.cause_at {
+                format!(", and until the record ends, {}", story.when(end))
+            } else {
+                String::new()
+            };
+            // An answer to its last datagram left before it was gone.
+            let sent = story.sent.iter().filter(|(at, to, _)| *to == peer && *at > last + LONG_NS);
+            let sent: u64 = sent.map(|(.., count)| count).sum();
+            let silence =
+                format!("{peer} at {address} was silent for {silent_ms:.1} ms without a goodbye{until}.");
+            if sent > 0 {
+                let sentence = format!(
+                    "{silence} What was sent to it meanwhile ({sent} datagrams) led to no error: its process is stopped, or the \
+                     network is cut. This end cannot tell which"
+                );
+                Cause::new(Kind::PeerStoppedOrCut, sentence)
+            } else {
+                let sentence = format!(
+                    "{silence} Nothing was sent to it meanwhile that could have led to an error: its process has ended or is \
+                     stopped, or the network is cut. This end cannot tell which"
+                );
+                Cause::new(Kind::PeerSilent, sentence)
+            }
+        }
+    })
+}
+
+/// The peer that was silent at the cause, and when it came back.
+pub(super) fn ended_silence(story: &Story) -> Option<(PeerId, At)> {
+    let peer = story.heard_last()?;
+    let back =
+        story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at)?;
+    Some((peer, back.at))
+}
+
+/// Used if nothing else was found: a peer was silent for long, and came back long before somebody asked for the file.
+pub(super) fn held_up(story: &Story) -> Option<Cause> {
+    let mut latest = BTreeMap::new();
+    let mut longest = None;
+    for received in story.received.iter().filter(|received| story.is_near(received.at)) {
+        // The time when it came, and not when it was read.
+        let came = received.at - received.in_kernel;
+        let before = latest.insert(received.peer, came).unwrap_or(came);
+        longest = longest.max(Some((came.saturating_sub(before), before, received.peer, received.at)));
+    }
+    let (silent, last, peer, back) = longest.filter(|(silent, ..)| *silent >= LONG_SILENCE_NS)?;
+    if let Some((.., missing)) = story.gaps().iter().find(|(at, of, _)| (*at, *of) == (back, peer)) {
+        let sentence = format!(
+            "nothing came from {peer} for {:.1} ms, from {}, and {missing} datagrams of it are missing: the network lost them",
+            silent as f64 / 1e6,
+            story.when(last)
+        );
+        return Some(Cause::new(Kind::LossBurst, sentence));
+    }
+    let sentence = format!(
+        "{peer} sent nothing for {:.1} ms, from {}, and then went on: it was held up or stopped",
+        silent as f64 / 1e6,
+        story.when(last)
+    );
+    Some(Cause::new(Kind::PeerStopped, sentence))
+}

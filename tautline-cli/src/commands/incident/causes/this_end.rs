@@ -1,0 +1,141 @@
+//! What was too slow at this end: a handler, the kernel's buffer, the driver, whoever calls `receive`; and its clock.
+
+use tautline::MessageType;
+
+use super::super::story::{Received, Story};
+use super::cause::{Cause, Kind};
+use super::counts::{LONG_NS, number, sum};
+
+/// The clock was set, and did not only drift, if it has moved by this.
+const STEP_US: f64 = 20_000.0;
+
+pub(super) fn handler_panic(story: &Story) -> Option<Cause> {
+    let panics = story.growth(|statistics| number(statistics, "handler_panics"));
+    (panics >= 1.0).then(|| {
+        Cause::new(Kind::HandlerPanic, format!("a handler panicked, {panics:.0} times near the cause"))
+    })
+}
+
+pub(super) fn clock_step(story: &Story) -> Option<Cause> {
+    let moved = story.growth(|statistics| number(statistics, "wall_clock_moved_us"));
+    let sentence = || {
+        let way = if moved > 0.0 { "forward" } else { "back" };
+        format!(
+            "the system's clock was set {way} by {:.1} ms; time stamps and ages go on unharmed",
+            moved.abs() / 1e3
+        )
+    };
+    (moved.abs() >= STEP_US).then(|| Cause::new(Kind::ClockStep, sentence()))
+}
+
+pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
+    let behind = story.near("ReaderBehind").find_map(|(_, event)| {
+        let reader = event["fields"]["reader"].as_str().filter(|reader| reader.starts_with("handler"))?;
+        Some(format!("the {reader} is behind: {} messages waited for it", event["fields"]["waiting"]))
+    });
+    let late = story.growth(|statistics| number(statistics, "handler_timeouts"));
+    let late = (late >= 1.0).then(|| format!("a handler took longer than its limit, {late:.0} times"));
+    let dropped = story.growth(|statistics| sum(&statistics["handlers_dropped"]));
+    let dropped =
+        (dropped >= 10.0).then(|| format!("{dropped:.0} messages that waited for a handler were dropped"));
+    // Only what the driver did during the silence can have made it long.
+    let last = story.received.iter().rev().map(|received| received.at).find(|at| *at <= story.cause_at);
+    let since = last.filter(|_| story.has_tripped()).unwrap_or(0);
+    let busy = story.busy.iter().filter(|(at, busy)| story.is_near(at + busy) && at + busy >= since);
+    let busy = busy.max_by_key(|(_, busy)| *busy);
+    // Without a handler, the driver had to wait for the processor.
+    let has_handled = story.statistics.last().is_none_or(|(_, last)| number(last, "handled") > 0.0);
+    let busy = busy.filter(|(_, busy)| *busy >= LONG_NS && has_handled).map(|(_, busy)| {
+        format!(
+            "an inline handler kept the driver for {:.1} ms; meanwhile nothing was read",
+            *busy as f64 / 1e6
+        )
+    });
+    let sentence = busy.or(behind).or(late).or(dropped)?;
+    Some(Cause::new(Kind::SlowHandler, sentence))
+}
+
+pub(super) fn kernel_buffer_full(story: &Story) -> Option<Cause> {
+    let drops = story.kernel_drops();
+    let sentence = || {
+        format!(
+            "the kernel dropped {drops} datagrams, because its receive buffer was full: they came faster than they were read"
+        )
+    };
+    (drops > 0).then(|| Cause::new(Kind::KernelBufferFull, sentence()))
+}
+
+/// Datagrams waited in the kernel while a watchdog tripped, and no handler kept the driver.
+pub(super) fn driver_late(story: &Story) -> Option<Cause> {
+    let is_meanwhile = |received: &Received| {
+        received.at + LONG_NS >= story.cause_at && received.at - received.in_kernel <= story.cause_at
+    };
+    if story.has_tripped() && slow_handler(story).is_none() { late(story, is_meanwhile) } else { None }
+}
+
+/// Used if nothing else was found: datagrams waited in the kernel.
+pub(super) fn called_late(story: &Story) -> Option<Cause> {
+    late(story, |received| story.is_near(received.at))
+}
+
+fn late(story: &Story, counts: impl Fn(&Received) -> bool) -> Option<Cause> {
+    let longest = story
+        .received
+        .iter()
+        .filter(|received| counts(received))
+        .max_by_key(|received| received.in_kernel)?;
+    let sentence = || {
+        format!(
+            "a datagram waited {:.1} ms until it was read, {}, and no inline handler kept the driver: this process was stopped, \
+             had to wait for the processor, or called its driver late",
+            longest.in_kernel as f64 / 1e6,
+            story.when(longest.at)
+        )
+    };
+    (longest.in_kernel >= LATE_NS).then(|| Cause::new(Kind::DriverLate, sentence()))
+}
+
+/// From this wait in the kernel on, the driver was late.
+const LATE_NS: u64 = 100_000_000;
+
+pub(super) fn slow_reader(story: &Story) -> Option<Cause> {
+    let behind = story.near("ReaderBehind").find(|(_, event)| event["fields"]["reader"] == "inbox");
+    let behind = behind.map(|(_, event)| {
+        format!("whoever calls `receive` is behind: {} messages waited for it", event["fields"]["waiting"])
+    });
+    let dropped = story.growth(|statistics| sum(&statistics["inbox_dropped"]));
+    let dropped = (dropped >= 10.0).then(|| {
+        format!("{dropped:.0} messages that waited for `receive` were dropped: whoever calls it is too slow")
+    });
+    behind.or(dropped).map(|sentence| Cause::new(Kind::SlowReader, sentence))
+}
+
+/// Used if nothing else was found: most messages were replaced by newer ones before anybody took them. That is no fault where only
+/// the newest counts, but it shows that messages come faster than the handler or the caller of `receive` takes them.
+pub(super) fn outpaced(story: &Story) -> impl Iterator<Item = Cause> {
+    // The ring may reach back less far than the statistics: it gives the share of messages that newer ones replace.
+    let near = || story.heard.iter().filter(|heard| story.is_near(heard.at));
+    let share =
+        near().filter(|heard| is_replaced(story, heard.message_type)).count() as f64 / near().count() as f64;
+    let heard = (share * story.growth(|statistics| number(statistics, "messages_received"))).round();
+    let consumers = [
+        (Kind::SlowHandler, "handlers_dropped", "a handler took them: they come faster than it works"),
+        (Kind::SlowReader, "inbox_dropped", "`receive` took them: they come faster than it is called"),
+    ];
+    consumers.into_iter().filter_map(move |(kind, dropped, who)| {
+        let replaced = story.growth(|statistics| number(&statistics[dropped], "superseded"));
+        (replaced >= 10.0 && replaced > heard / 2.0).then(|| {
+            Cause::new(
+                kind,
+                format!("{replaced:.0} of {heard:.0} messages were replaced by newer ones before {who}"),
+            )
+        })
+    })
+}
+
+/// Whether only some of the latest messages of this type wait for their reader: by default those of commands.
+fn is_replaced(story: &Story, message_type: MessageType) -> bool {
+    message_type == MessageType::Command
+        || story.settings.contains_key("profile")
+        || story.settings.contains_key(&format!("{message_type}.history"))
+}
