@@ -1,4 +1,5 @@
-//! Builds every peer, measures the peers in interleaved rounds, and writes the tables and plots of docs/benchmarks.md.
+//! Builds every peer, measures the peers in interleaved rounds, and writes the tables and plots of docs/benchmarks.md, and the
+//! table of the README.
 //!
 //! `bench/run --help` has the options.
 
@@ -14,6 +15,7 @@ mod peers;
 mod plot;
 mod process;
 mod report;
+mod summary;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -25,7 +27,7 @@ use options::Options;
 use peers::CONTESTANTS;
 use report::{Table, row, splice};
 
-/// The tables stand between these two lines of docs/benchmarks.md.
+/// The tables stand between these two lines of docs/benchmarks.md and of the README.
 const MARKS: [&str; 2] = ["<!-- written by bench/run -->", "<!-- end of what bench/run writes -->"];
 
 /// The folder of the plots, beside docs/benchmarks.md.
@@ -65,13 +67,19 @@ fn run(options: &Options) -> Result<(), String> {
         write_plots(directory, &tables)?;
     }
     let text = compose(&places.bench, options, &machine, &tables);
+    let date = machine.iter().find(|(name, _)| *name == "date").map_or("", |(_, date)| date);
+    let summary = summary::summary(&tables, date);
     if options.only_prints {
         println!("{text}");
+        if options.has_every_table() {
+            println!("{summary}");
+        }
         return if options.is_smoke { smoke_verdict(&tables) } else { Ok(()) };
     }
     let docs = places.bench.join("../docs");
     write_plots(&docs.join(PLOTS), &tables)?;
-    write(&docs.join("benchmarks.md"), &text)
+    write(&docs.join("benchmarks.md"), &text)?;
+    write(&docs.join("../README.md"), &summary)
 }
 
 /// Builds every contestant that a table needs. Notes in the tables which contestants are skipped, and why.

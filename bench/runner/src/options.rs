@@ -9,7 +9,7 @@ pub(crate) const HELP: &str = "\
 usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME] [--plots DIR]
   --smoke       check that it runs: the raw socket and tautline only, a fraction of a second per table
   --rounds N    measure this many rounds, 1 to 100 (default 5), after a warm-up round that does not count
-  --print       print the tables and do not change docs/ (every other option except --rounds implies this)
+  --print       print the tables and do not change docs/ and README.md (every other option except --rounds implies this)
   --only TABLE  only the tables whose names begin with TABLE: ping-pong, busy-neighbour, paced, throughput-64,
                 throughput-256, throughput-1400, sizes, reliable, many-peers, idle-peers, connecting, unpinned,
                 unpinned-paced; you can repeat this option
@@ -64,6 +64,11 @@ impl Options {
             Some(name) => Err(format!("{name}: no such table or peer\n{HELP}")),
             None => Ok(()),
         }
+    }
+
+    /// Whether every table is wanted.
+    pub(crate) fn has_every_table(&self) -> bool {
+        self.tables.is_empty() && !self.is_smoke
     }
 
     /// Returns the kinds of the wanted tables.

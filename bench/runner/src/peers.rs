@@ -109,7 +109,7 @@ impl Contestant {
         let is_like = match kind {
             Kind::Sizes { .. } => self.part == other.part,
             Kind::Reliable { .. } => self.mode == other.mode,
-            Kind::ManyPeers { .. } => self.program == other.program,
+            Kind::ManyPeers { .. } | Kind::Idle { .. } => self.program == other.program,
             _ => true,
         };
         other.takes_part(kind) && other.is_reference(kind) && is_like
@@ -497,6 +497,22 @@ const NAMED: &[Contestant] = &[
             "tautline",
             "like the line above, from 9,900 clients",
         )
+    },
+    Contestant {
+        part: Part::Idle,
+        in_smoke: true,
+        ..package(
+            "raw, 1 idle client",
+            "peer-raw",
+            ONE_IDLE,
+            "",
+            "each end sends a datagram of 40 bytes ten times a second; it shows the cost of the kernel alone",
+        )
+    },
+    Contestant {
+        part: Part::Idle,
+        in_smoke: true,
+        ..package("raw, 1,000 idle clients", "peer-raw", "idle-1000", "", "the same, from 1,000 sockets")
     },
     Contestant {
         part: Part::Idle,

@@ -174,8 +174,8 @@ impl Table {
 
     fn idle_cells(&self, index: usize) -> Vec<String> {
         let further = CONTESTANTS[index].clients() - 1.0;
-        let reference = |other: &&Contestant| other.takes_part(self.kind) && other.is_reference(self.kind);
-        let reference = CONTESTANTS.iter().position(|other| reference(&other)).unwrap_or(index);
+        let is_reference = |other: &Contestant| CONTESTANTS[index].is_compared_with(other, self.kind);
+        let reference = CONTESTANTS.iter().position(is_reference).unwrap_or(index);
         let load = |index: usize| median(self.flows(index).map(|flow| flow.server_load));
         let memory = |index: usize| self.megabytes(index, |outcome| outcome.server_mb);
         let each = |value: f64| if further > 0.0 { format!("{:.1}", value / further) } else { String::new() };
@@ -252,7 +252,7 @@ impl Table {
     }
 
     /// Returns the maximum over all rounds.
-    fn megabytes(&self, index: usize, value: fn(&Outcome) -> f64) -> f64 {
+    pub(crate) fn megabytes(&self, index: usize, value: fn(&Outcome) -> f64) -> f64 {
         self.results[index].iter().flatten().map(value).fold(0.0, f64::max)
     }
 

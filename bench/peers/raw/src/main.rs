@@ -1,7 +1,10 @@
 //! The reference: std's UDP socket. It checks nothing and counts nothing.
 //!
 //! Modes: `blocking`; `spinning`, which polls the kernel instead of sleeping; `clients-N`, which is `blocking`
-//! with N sockets that send in turn; and `sized`, where the server tells how many it has counted, and a bounded number is under way.
+//! with N sockets that send in turn; `idle-N` with N sockets that send only signs of life; and `sized`, where the server tells
+//! how many it has counted, and a bounded number is under way.
+
+mod idle;
 
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
@@ -42,6 +45,9 @@ impl Peer for Raw {
         if mode == SIZED {
             return count_aloud(&socket.udp, &mut buffer, received);
         }
+        if idle::clients(mode).is_some() {
+            return idle::sink(&socket.udp, &mut buffer, received);
+        }
         loop {
             socket.receive(|udp| udp.recv(&mut buffer))?;
             received.add(1);
@@ -77,6 +83,9 @@ impl Peer for Raw {
         method::allow_open_files(count as u64 + 64);
         let sockets: Outcome<Vec<Socket>> = (0..count).map(|_| Socket::connect(mode, to)).collect();
         let sockets = sockets?;
+        if idle::clients(mode).is_some() {
+            return idle::stay_idle(&sockets, run);
+        }
         let mut turns = sockets.iter().cycle();
         while let Some(socket) = turns.next().filter(|_| run.more()) {
             match socket.udp.send(run.message()) {
@@ -104,7 +113,10 @@ impl Socket {
             "spinning" => true,
             other if clients(other).is_some() => false,
             other => {
-                return Err(format!("{other}: the modes are blocking, spinning, sized and clients-N").into());
+                return Err(format!(
+                    "{other}: the modes are blocking, spinning, sized, clients-N and idle-N"
+                )
+                .into());
             }
         };
         let udp = UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -164,7 +176,7 @@ fn send_windowed(udp: &UdpSocket, run: &mut Throughput) -> Outcome<()> {
 }
 
 fn clients(mode: &str) -> Option<usize> {
-    mode.strip_prefix("clients-")?.parse().ok()
+    mode.strip_prefix("clients-").and_then(|count| count.parse().ok()).or_else(|| idle::clients(mode))
 }
 
 fn is_timeout(error: &io::Error) -> bool {
