@@ -67,8 +67,8 @@ impl Alarm {
 
     /// Ends the present sleep, or the next one.
     pub(crate) fn ring(&self) {
-        self.rung.store(true, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) {
+        // A ring that was not seen yet has ended the sleep already.
+        if !self.rung.swap(true, Ordering::SeqCst) && self.asleep.load(Ordering::SeqCst) {
             self.apply();
         }
     }
