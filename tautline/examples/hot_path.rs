@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use tautline::{
     Config, Driver, Handler, MessageRef, MessageType, Metadata, Payload, Publisher, Raw, Reply, UdpInterface,
-    WaitPolicy,
+    WaitPolicy, create_udp_client, create_udp_server,
 };
 
 /// The size of a message in bytes, unless another is given.
@@ -68,7 +68,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
 }
 
 const USAGE: &str = "hot_path WAY ROUNDS [BYTES] [--key] [--black-box] [--record]; the ways are stream and batch (720 \
-    messages of 64 bytes a round, fewer of larger ones), reliable (64) and echo (one)";
+    messages of 64 bytes a round, fewer of larger ones), reliable (64), echo (one) and receive (an echo between interfaces with threads that wait in receive)";
 
 /// What both ends have beside the link.
 #[derive(Clone, Copy, Debug, Default)]
@@ -99,8 +99,10 @@ fn run_in(
     extras: Extras,
 ) -> Result<u64, Box<dyn Error>> {
     let mut ends = Ends::connect(folder, size, extras)?;
-    if way != "echo" {
-        ends.find_path_size();
+    match way {
+        "echo" => {}
+        "receive" => ends.with_threads = Some(with_threads(folder, extras)?),
+        _ => ends.find_path_size(),
     }
     for _ in 0..rounds {
         match way {
@@ -108,6 +110,7 @@ fn run_in(
             "batch" => ends.batch()?,
             "reliable" => ends.reliable()?,
             "echo" => ends.echo()?,
+            "receive" => ends.receive()?,
             _ => return Err(USAGE.into()),
         }
     }
@@ -125,6 +128,8 @@ struct Ends {
     payload: Payload,
     payloads: Vec<Payload>,
     handled: Arc<AtomicU64>,
+    /// Another server and client, whose drivers have threads.
+    with_threads: Option<[UdpInterface; 2]>,
 }
 
 impl Ends {
@@ -157,8 +162,18 @@ impl Ends {
         let payload = Payload::raw(vec![7; size]);
         let payloads = vec![payload.clone(); ROUND.min(ROUND_BYTES / size.max(1))];
         let (data, commands) = (client.publisher(Metadata::data()), client.publisher(Metadata::command()));
-        let _server = server;
-        Ok(Self { _server, client, data, commands, server_driver, client_driver, payload, payloads, handled })
+        Ok(Self {
+            _server: server,
+            client,
+            data,
+            commands,
+            server_driver,
+            client_driver,
+            payload,
+            payloads,
+            handled,
+            with_threads: None,
+        })
     }
 
     /// Turns until the size of the path is known: smaller datagrams hold fewer messages.
@@ -213,10 +228,32 @@ impl Ends {
         Ok(())
     }
 
+    #[inline(never)]
+    fn receive(&mut self) -> Result<(), Box<dyn Error>> {
+        let [server, client] = self.with_threads.as_ref().ok_or(USAGE)?;
+        client.send(Raw(self.payload.bytes()), &Metadata::command())?;
+        let question = server.receive(Some(TIME_LIMIT))?;
+        server.reply(&question, Raw(question.payload()), &Metadata::status())?;
+        client.receive(Some(TIME_LIMIT))?;
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Hands out the messages that have arrived at the server.
     fn serve(&mut self) {
         while self.server_driver.turn(Some(Duration::ZERO)) > 0 {}
     }
+}
+
+/// Connects a server and a client with a driver's thread each.
+fn with_threads(folder: &Path, extras: Extras) -> Result<[UdpInterface; 2], Box<dyn Error>> {
+    let end = |config: Config| end(config, folder, extras).inbox_capacity(10);
+    let server = create_udp_server(end(Config::server("127.0.0.1:0")))?;
+    server.connect()?;
+    let client =
+        create_udp_client(end(Config::client(server.local_address().ok_or("the server is not connected")?)))?;
+    client.connect()?;
+    Ok([server, client])
 }
 
 /// Returns the configuration of both ends, with as little traffic beside the messages as possible.

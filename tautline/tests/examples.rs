@@ -89,6 +89,7 @@ fn hot_path_handles_every_message() {
     assert_eq!(hot_path::run("stream", 2, 1_500, alone).unwrap(), 2 * 42);
     assert_eq!(hot_path::run("reliable", 2, 64, alone).unwrap(), 2 * 64);
     assert_eq!(hot_path::run("echo", 20, 64, alone).unwrap(), 20);
+    assert_eq!(hot_path::run("receive", 20, 64, alone).unwrap(), 20);
     let observed = hot_path::Extras { black_box: true, record: true, ..alone };
     assert_eq!(hot_path::run("echo", 20, 64, observed).unwrap(), 20);
     #[cfg(feature = "secure")]
