@@ -114,6 +114,8 @@ struct Standby {
 /// When the driver's thread takes a connection over, if nobody leads before.
 #[derive(Clone, Copy, Debug)]
 struct Due {
+    /// When its last turn ended.
+    left_at: Instant,
     from: Instant,
     /// It must look by then.
     until: Instant,
@@ -343,16 +345,17 @@ struct Out<'a, T: Turns> {
 impl<T: Turns> Out<'_, T> {
     /// When the driver's thread takes the connection over, if nobody leads before.
     #[inline(never)]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn due(&self, turner: &T) -> Due {
-        let from = Instant::now() + self.grace;
+        let left_at = Instant::now();
+        let from = left_at + self.grace;
         // Something may be due that was put off. It must not end the time that a reader has.
         if self.by == Leader::Driver && turner.gives_way() {
-            return Due { from, until: from };
+            return Due { left_at, from, until: from };
         }
         let until = from + self.grace;
-        turner
-            .next_deadline()
-            .map_or(Due { from, until }, |due| Due { from: due.min(from), until: due.min(until) })
+        let due = turner.next_deadline().unwrap_or(until);
+        Due { left_at, from: due.min(from), until: due.min(until) }
     }
 
     /// Turns until `is_ready` or the deadline. Returns whether the deadline is yet to come.
@@ -435,7 +438,7 @@ impl<T> SlotState<T> {
     fn put_back(&mut self, due: Due, by: Leader) -> (Option<Thread>, Option<Arc<Alarm>>) {
         self.due = Some(due.from);
         if let Leader::Caller(_) = by {
-            self.left_at = Some(Instant::now());
+            self.left_at = Some(due.left_at);
         }
         let must_move =
             |standby: &&mut Standby| standby.looks_at.is_none_or(|at| at < due.from || due.until < at);
