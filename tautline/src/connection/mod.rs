@@ -191,6 +191,7 @@ impl Leads for Connection {
         self.pause_within(GRACE, deadline, is_ready)
     }
 
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn pause_within(
         &self,
         grace: Duration,

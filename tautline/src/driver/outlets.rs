@@ -102,6 +102,7 @@ impl Outlets<'_> {
 
 /// Returns the stream of a message that was superseded in the inbox.
 #[inline(never)]
+#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 fn offer_to_inbox(
     shared: &Shared,
     life: &Life,

@@ -83,6 +83,7 @@ impl Message {
     }
 
     /// Copies a borrowed message into memory of the pool.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn copy(pool: &Arc<Pool>, message: &MessageRef<'_>, arrival: Arrival) -> Self {
         let len = variable_len(message);
         let mut parts = pool.take(len).unwrap_or_else(|| Parts::empty(arrival));
@@ -266,6 +267,7 @@ impl Message {
 }
 
 impl Drop for Message {
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn drop(&mut self) {
         if let Some(parts) = self.parts.take() {
             self.pool.give(parts);

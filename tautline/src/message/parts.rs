@@ -81,6 +81,7 @@ impl Parts {
     }
 
     /// Copies a message in. Field by field: the parts stay where they are.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn set(&mut self, message: &MessageRef<'_>, arrival: Arrival) {
         let bytes = &mut self.bytes;
         bytes.clear();

@@ -182,6 +182,7 @@ impl<T: Waits> Waiting<T> {
     }
 
     /// Whether an item that was taken out is superseded: as many newer items of its stream wait as the bound allows.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn is_superseded(&self, entry: &WaitingEntry<T>) -> bool {
         let Some(keep) = entry.limits.keep else { return false };
         let Some(depths) = self.streams.get(&keep.stream) else { return false };
@@ -215,6 +216,7 @@ impl<T: Waits> Waiting<T> {
     }
 
     /// As [`Lanes::pop_above`].
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn pop_above(&mut self, priority: Priority) -> Option<WaitingEntry<T>> {
         let entry = self.lanes.pop_above(priority);
         self.removed(entry)

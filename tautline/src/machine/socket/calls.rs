@@ -41,6 +41,7 @@ pub(super) fn send(udp: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
     Ok(net::send(udp, datagram, SendFlags::DONTWAIT)?)
 }
 
+#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 pub(super) fn send_to(udp: &UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
     Ok(net::sendto(udp, datagram, SendFlags::DONTWAIT, &to)?)
 }

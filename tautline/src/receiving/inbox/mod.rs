@@ -169,6 +169,7 @@ impl Inbox {
     /// Keeps a copy of the message, or drops it or another message, as its limits and the policy require.
     ///
     /// Never waits for a receiver. Returns the stream of a message that was superseded, by this one or since the last call.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: Arrival, limits: Limits) -> Option<Stream> {
         if limits.is_handled && self.is_unread.load(Ordering::Relaxed) {
             self.left_out.add(1);
@@ -277,6 +278,7 @@ impl Inbox {
     }
 
     /// As [`receive_with`](Self::receive_with), but a time-out is not counted, and zero looks once.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn receive_within(
         &self,
         timeout: Option<Duration>,

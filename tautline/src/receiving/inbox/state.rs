@@ -240,6 +240,7 @@ impl InboxState {
     }
 
     /// The result for a receiver that was woken; `None` if it was woken in vain.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn collect(&mut self, place: LinePlace) -> Lookup {
         if !self.is_current(place) {
             return Lookup::Answer(Err(ReceiveError::Disconnected));
@@ -258,6 +259,7 @@ impl InboxState {
     }
 
     /// Returns the message, unless its lifespan is over, or its stream was stopped or has another owner.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn hand_out(&mut self, entry: WaitingEntry<Message>) -> Lookup {
         if let Some(reason) = entry.limits.spent(&self.latches) {
             self.dropped.add(reason, 1);
@@ -284,6 +286,7 @@ impl InboxState {
         self.line.remove(index)
     }
 
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn take_handed(&mut self, place: LinePlace) -> Option<WaitingEntry<Message>> {
         let index = self.handed.binary_search_by_key(&place.ticket, |handed| handed.ticket).ok()?;
         self.handed.remove(index).map(|handed| handed.entry)
