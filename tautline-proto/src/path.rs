@@ -16,7 +16,15 @@ const OLDEST_ECHO: Duration = Duration::from_secs(60);
 
 /// The estimates for one session with one peer, all in nanoseconds.
 #[derive(Clone, Debug, Default)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Path {
+    clock: Option<ClockSample>,
+    /// The peer's wall clock minus its steady clock, at its latest heartbeat. Measurements use the steady clocks, so that
+    /// setting a wall clock does not falsify them.
+    peer_shift: i64,
+    /// Our wall clock minus our steady clock, at the peer's latest heartbeat.
+    own_shift: i64,
     samples: u64,
     rtt: u64,
     rtt_min: u64,
@@ -24,12 +32,6 @@ pub(crate) struct Path {
     jitter: u64,
     last_transit: Option<i64>,
     one_way_delay: u64,
-    clock: Option<ClockSample>,
-    /// The peer's wall clock minus its steady clock, at its latest heartbeat. Measurements use the steady clocks, so that
-    /// setting a wall clock does not falsify them.
-    peer_shift: i64,
-    /// Our wall clock minus our steady clock, at the peer's latest heartbeat.
-    own_shift: i64,
     last_received: Option<(u64, Instant)>,
 }
 

@@ -204,7 +204,7 @@ impl Connection {
     /// the machine when the connection ends.
     fn set_going(
         &self,
-        mut turner: Turner,
+        mut turner: Box<Turner>,
         held: Held,
         settings: &Settings,
     ) -> Result<Driving, ConnectError> {

@@ -161,10 +161,10 @@ impl<T: Turns> Default for Slot<T> {
 
 impl<T: Turns> Slot<T> {
     /// Puts a new connection in.
-    pub(crate) fn put(&self, turner: T) {
+    pub(crate) fn put(&self, turner: Box<T>) {
         let mut state = lock(&self.state);
         state.openings += 1;
-        state.place = Place::Idle(Box::new(turner));
+        state.place = Place::Idle(turner);
     }
 
     /// Closes the connection. Waits for a turn that another thread is in.

@@ -73,20 +73,61 @@ pub const TURN_BUDGET: usize = 64;
 const ERROR_PAUSE: Duration = Duration::from_millis(1);
 
 /// Drives one connection. Its owner calls [`turn`](Self::turn).
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Turner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) life: Arc<Life>,
-    clock: Clock,
-    inbound: Inbound,
     socket: Arc<Socket>,
-    waiter: SocketWaiter,
-    dispatcher: Dispatcher<Reply>,
+    clock: Clock,
+    /// When the last read had returned.
+    read_at: Steady,
     /// Taken out of the turner while it reads, because the turner works on while their contents are borrowed.
     buffers: Option<Box<Buffers>>,
+    waiter: SocketWaiter,
+    watchdogs: Watches,
     /// The server that a client calls; `None` at a server, and before the client knows its address.
     server: Option<SocketAddr>,
+    send_failures_seen: u64,
+    /// The number of datagrams that were read since the socket was empty.
+    read_in_a_row: usize,
+    /// When to look again for messages that are being coalesced.
+    watch_at: Option<Steady>,
+    /// The number of turns for which the protocol's timers have been put off.
+    put_off: u32,
+    /// Senders left more to write than one turn writes.
+    unwritten: bool,
+    /// The last turn read what it had waited for, and did not look for more.
+    more_may_wait: bool,
+    /// The thread that turns waits for a message: the turn reads no further once there is one, so that what the thread does
+    /// not take stays in the kernel.
+    leads: bool,
+    /// This turn read messages.
+    brought_messages: bool,
+    inbox_is_on: bool,
+    /// Whether the kernel may hand over many datagrams at once (UDP GRO).
+    offload: bool,
+    is_classic: bool,
+    giving_way: GivingWay,
+    first_look: FirstLook,
+    polling: Polling,
+    watch: CoalescerWatch,
+    arrivals: Arrivals,
+    acks: WaitingAcks,
+    looks: Looks,
+    time_to_all: TimeToAll,
+    /// When the protocol began to handle a datagram of a handshake with keys.
+    handshake_began: Option<Instant>,
+    waiting_strangers: WaitingStrangers,
+    freshness: Freshness,
+    dispatcher: Dispatcher<Reply>,
     /// Where the socket is, and where it may go.
     moving: Moving,
+    claims: OpenClaims,
+    held: Held,
+    inbound: Inbound,
+    /// When a thread that receives was last seen.
+    reader_seen: Option<Steady>,
     /// The newest fault that was reported for what was sent, while a call waits for the server's answer.
     reported: Option<Box<Reported>>,
     /// The server wants another key, or one at all. Until it has accepted this client.
@@ -97,51 +138,12 @@ pub(crate) struct Turner {
     /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. Apart from the log's limit, so that log lines about a
     /// flood do not hide these events.
     fault_limit: LineLimit,
-    send_failures_seen: u64,
     overflow: Overflow,
-    /// The number of turns for which the protocol's timers have been put off.
-    put_off: u32,
-    /// Senders left more to write than one turn writes.
-    unwritten: bool,
-    acks: WaitingAcks,
-    polling: Polling,
-    /// When a thread that receives was last seen.
-    reader_seen: Option<Steady>,
-    watch: CoalescerWatch,
-    watchdogs: Watches,
-    /// When to look again for messages that are being coalesced.
-    watch_at: Option<Steady>,
-    /// Whether the kernel may hand over many datagrams at once (UDP GRO).
-    offload: bool,
-    is_classic: bool,
-    /// The last turn read what it had waited for, and did not look for more.
-    more_may_wait: bool,
-    first_look: FirstLook,
-    /// The thread that turns waits for a message: the turn reads no further once there is one, so that what the thread does
-    /// not take stays in the kernel.
-    leads: bool,
-    giving_way: GivingWay,
-    /// When the last read had returned.
-    read_at: Steady,
-    /// The number of datagrams that were read since the socket was empty.
-    read_in_a_row: usize,
-    /// This turn read messages.
-    brought_messages: bool,
-    inbox_is_on: bool,
-    arrivals: Arrivals,
-    freshness: Freshness,
-    held: Held,
     rights: Rights,
-    claims: OpenClaims,
-    looks: Looks,
     told: Told,
     /// It was told that nothing protects a consumer of commands.
     told_unguarded: bool,
     impaired: Impaired,
-    waiting_strangers: WaitingStrangers,
-    /// When the protocol began to handle a datagram of a handshake with keys.
-    handshake_began: Option<Instant>,
-    time_to_all: TimeToAll,
 }
 
 /// Where datagrams are read to, and where a classic payload is rewritten.
@@ -184,7 +186,7 @@ impl std::fmt::Debug for Turner {
 pub(crate) type Sink<'a> = Option<&'a mut dyn FnMut(&MessageRef<'_>)>;
 
 impl Turner {
-    pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened, settings: &Settings) -> Box<Self> {
         let Opened {
             life,
             clock,
@@ -204,7 +206,7 @@ impl Turner {
         let watchdogs = shared.watchdogs.watches();
         let claims = OpenClaims::begin(&shared.ownership, settings.wire);
         let dispatcher = Dispatcher::new(Arc::clone(&shared.handlers), Arc::clone(&shared.pool));
-        Self {
+        let mut turner = Box::new(Self {
             shared,
             life,
             clock,
@@ -212,7 +214,7 @@ impl Turner {
             socket,
             waiter,
             dispatcher,
-            buffers: Some(Box::default()),
+            buffers: None,
             server: None,
             moving,
             reported: None,
@@ -255,7 +257,10 @@ impl Turner {
             waiting_strangers: WaitingStrangers::default(),
             handshake_began: None,
             time_to_all: TimeToAll::new(now.steady),
-        }
+        });
+        // After the turner, so that it lies beside the other small things, and on few pages with them.
+        turner.buffers = Some(Box::default());
+        turner
     }
 
     pub(crate) fn socket(&self) -> Arc<Socket> {

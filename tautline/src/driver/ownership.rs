@@ -37,9 +37,11 @@ impl Rights {
 
 /// The claims of users that have no outcome yet.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct OpenClaims {
-    shared: Arc<Ownership>,
     queue: Arc<ClaimQueue>,
+    shared: Arc<Ownership>,
     open: HashMap<u64, Arc<ClaimTracker>>,
     last_ticket: u64,
 }

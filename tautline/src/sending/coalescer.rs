@@ -156,9 +156,17 @@ impl CoalescerWatch {
 
 /// The messages that wait, and the rule which messages wait. Behind the transmit lock.
 #[derive(Debug, Default)]
+// In this order, so that what every message uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Coalescer {
     /// The coalescing delay; 0 turns coalescing off.
     length_ns: i64,
+    signs: Arc<CoalescerSignals>,
+    sent_at: Steady,
+    turns_seen: u64,
+    /// How many messages in a row followed closely on one another, to whom, and when the last of them was sent.
+    row: u32,
+    row_target: Target,
     /// The size of the next pack's datagrams.
     datagram_size: usize,
     pack: Pack,
@@ -170,12 +178,6 @@ pub(crate) struct Coalescer {
     /// When the first and the last waiting message were given to send.
     first: Steady,
     last: Steady,
-    /// How many messages in a row followed closely on one another, to whom, and when the last of them was sent.
-    row: u32,
-    row_target: Target,
-    sent_at: Steady,
-    turns_seen: u64,
-    signs: Arc<CoalescerSignals>,
 }
 
 impl Coalescer {

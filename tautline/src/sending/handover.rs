@@ -111,15 +111,17 @@ enum Pieces {
 
 /// A writer and the jobs that wait for it.
 #[derive(Debug)]
+// In this order, so that what every message uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Handover<W: Writer> {
+    /// How many jobs wait. Written under the backlog's lock; a thread that reads 0 need not take that lock.
+    waiting: AtomicUsize,
+    /// The driver waits for the writer. A hint, relaxed: it decides who takes the writer next, and nothing else.
+    driver_waits: AtomicBool,
     writer: Mutex<W>,
     /// Held by the one sender that waits for the writer next.
     turnstile: Mutex<()>,
-    /// The driver waits for the writer. A hint, relaxed: it decides who takes the writer next, and nothing else.
-    driver_waits: AtomicBool,
     backlog: Mutex<Backlog<W::Job>>,
-    /// How many jobs wait. Written under the backlog's lock; a thread that reads 0 need not take that lock.
-    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]

@@ -55,27 +55,29 @@ use tautline_proto::endpoint::Outcome;
 /// A thread that has not received for this time is not expected to receive soon.
 const SEEN_LATELY: Duration = Duration::from_secs(1);
 
+// In this order, so that what every message uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Shared {
-    pub(crate) config: Mutex<Config>,
-    pub(crate) role: Role,
-    pub(crate) clock: Clock,
-    pub(crate) pool: Arc<Pool>,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) handlers: Arc<Handlers<Reply>>,
-    pub(crate) status: Status,
-    pub(crate) watchdogs: Arc<Watchdogs>,
-    pub(crate) directory: Arc<Directory>,
-    #[cfg(feature = "secure")]
-    pub(crate) new_keys: new_keys::NewKeys,
-    pub(crate) ownership: Arc<Ownership>,
-    pub(crate) black_box: BlackBox,
-    pub(crate) recording: Recording,
-    pub(crate) log: Arc<LineLimit>,
-    pub(crate) drivers: Drivers,
-    pub(crate) realtime: Realtime,
     pub(crate) sender: Arc<Sender>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) followers: Arc<Followers>,
+    pub(crate) recording: Recording,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) handlers: Arc<Handlers<Reply>>,
+    pub(crate) watchdogs: Arc<Watchdogs>,
+    pub(crate) ownership: Arc<Ownership>,
+    pub(crate) status: Status,
+    pub(crate) role: Role,
+    pub(crate) clock: Clock,
+    pub(crate) drivers: Drivers,
+    pub(crate) config: Mutex<Config>,
+    pub(crate) directory: Arc<Directory>,
+    #[cfg(feature = "secure")]
+    pub(crate) new_keys: new_keys::NewKeys,
+    pub(crate) black_box: BlackBox,
+    pub(crate) log: Arc<LineLimit>,
+    pub(crate) realtime: Realtime,
     /// The first peer id of the next connection. Order: relaxed; only read after the driver has ended.
     pub(crate) peers_so_far: AtomicU32,
     /// How often a reader was found behind for good. Written by the driver.

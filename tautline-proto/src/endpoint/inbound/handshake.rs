@@ -29,11 +29,13 @@ const MAX_NOTICES_PER_SECOND: u32 = 100;
 
 /// What the handshake remembers beside the peers.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct Handshake {
+    call: Option<Call>,
     pub(super) secrets: Secrets,
     /// The server that a client calls.
     server: Option<SocketAddr>,
-    call: Option<Call>,
     /// Whether the server has answered at least once.
     was_answered: bool,
     notices: NoticeLimit,

@@ -87,12 +87,14 @@ const VISITS_TOGETHER: u32 = 16;
 
 /// The receiving half of an endpoint. The driver owns it. The [module's page](super) shows the order of the calls.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub struct Inbound {
-    registry: Registry,
-    /// Used on the native wire only.
-    sessions: Sessions,
     /// Writes the black box, if there is one.
     recorder: Option<Box<Recorder>>,
+    /// Used on the native wire only.
+    sessions: Sessions,
+    registry: Registry,
 }
 
 impl Inbound {

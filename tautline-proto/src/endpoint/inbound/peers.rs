@@ -33,14 +33,32 @@ const NEWCOMER: Duration = Duration::from_secs(1);
 
 /// A remote end as the inbound half sees it.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct InboundPeer {
     pub(super) id: PeerId,
-    pub(super) address: SocketAddr,
     /// Native only.
     pub(super) session: Option<SessionId>,
-    pub(super) name: String,
+    pub(super) address: SocketAddr,
     /// `None` before the first datagram, and if datagrams have no numbers.
     pub(super) window: Option<Window>,
+    /// The window's number that stands for the sender's number 0.
+    pub(super) numbers_from: u64,
+    pub(super) rx: Arc<PeerRxCounters>,
+    /// The time from which the silence is measured. `None` on the classic wire until the peer was heard once.
+    pub(super) last_heard: Option<Instant>,
+    /// The peer's entry in the timer table. Set by [`PeerTable::schedule`].
+    wake_at: Option<Instant>,
+    /// Cleared by [`take_away`](Self::take_away).
+    away: Away,
+    /// Whether the link is established. On a server and on the classic wire it is from the start.
+    pub(super) accepted: bool,
+    /// What it may send to us, and what we may send to it.
+    pub(super) rights: Rights,
+    /// Its keys (secured links only).
+    #[cfg(feature = "secure")]
+    pub(super) secured: Option<Box<SecuredPeer>>,
+    pub(super) name: String,
     pub(super) path: Path,
     /// Native only; created with the first reliable or large message.
     pub(super) delivery: Option<Box<DeliveryState>>,
@@ -48,28 +66,17 @@ pub(super) struct InboundPeer {
     kept: usize,
     /// Native only; created with the first claim, release or notice in either direction.
     pub(super) claims: Option<Box<Claims>>,
-    /// What it may send to us, and what we may send to it.
-    pub(super) rights: Rights,
     pub(super) granted: Rights,
-    /// Its keys (secured links only).
-    #[cfg(feature = "secure")]
-    pub(super) secured: Option<Box<SecuredPeer>>,
-    /// Whether the link is established. On a server and on the classic wire it is from the start.
-    pub(super) accepted: bool,
     /// When the token was issued that proved the peer's address (native servers only).
     pub(super) proven: Instant,
     /// Whether the server has sent its name (native clients only).
     pub(super) named: bool,
-    /// Cleared by [`take_away`](Self::take_away).
-    away: Away,
     /// Whether it counts among the [newcomers](PeerTable::newcomers).
     is_newcomer: bool,
     /// When it came. A peer that comes back into its place keeps the time.
     pub(super) established: Instant,
     /// Since when it has been heard without falling silent.
     pub(super) heard_since: Instant,
-    /// The time from which the silence is measured. `None` on the classic wire until the peer was heard once.
-    pub(super) last_heard: Option<Instant>,
     /// Native only.
     pub(super) next_heartbeat: Option<Instant>,
     /// When a frame about probes may be answered at once again (native).
@@ -80,14 +87,9 @@ pub(super) struct InboundPeer {
     pub(super) newest: f64,
     /// The life before the last restart (classic).
     pub(super) former_life: Option<FormerLife>,
-    /// The window's number that stands for the sender's number 0.
-    pub(super) numbers_from: u64,
     /// The counts that readers see. They rarely change from one datagram to the next, so the comparison saves writes.
     published: (WindowCounts, u64),
-    pub(super) rx: Arc<PeerRxCounters>,
     pub(super) tx: Arc<PeerTxCounters>,
-    /// The peer's entry in the timer table. Set by [`PeerTable::schedule`].
-    wake_at: Option<Instant>,
 }
 
 /// What is known of a peer with a key.
@@ -244,16 +246,18 @@ impl InboundPeer {
 /// Invariant: `by_address`, `by_session`, `timers` and `places` hold exactly the entries of the peers in
 /// `slots`; [`check`](Self::check) tests it.
 #[derive(Debug, Default)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct PeerTable {
+    /// The first of the timers.
+    first_timer: Option<Instant>,
+    /// The slot of the session that was looked up last: most datagrams are of the same peer as the one before.
+    latest: u32,
     slots: Vec<Option<InboundPeer>>,
     free: Vec<u32>,
     by_address: HashMap<SocketAddr, u32>,
     by_session: HashMap<SessionId, u32>,
     timers: BTreeSet<(Instant, u32)>,
-    /// The first of the timers.
-    first_timer: Option<Instant>,
-    /// The slot of the session that was looked up last: most datagrams are of the same peer as the one before.
-    latest: u32,
     /// A full table finds the peer to remove here.
     places: Places,
     /// How many peers came lately and are not hushed.

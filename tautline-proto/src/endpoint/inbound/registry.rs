@@ -44,22 +44,24 @@ pub(super) const FIRST_TRUST: Duration = Duration::from_millis(250);
 
 /// The peers, their counters, and what there is to say about them.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct Registry {
-    pub(super) config: EndpointConfig,
+    closing: Closing,
+    pub(super) not_allowed: NotAllowed,
+    /// After how long a silence a peer is visited for the first time.
+    first_look: Duration,
     pub(super) peers: PeerTable,
     pub(super) counters: Arc<InboundCounters>,
-    pub(super) outputs: Outputs,
-    pub(super) not_allowed: NotAllowed,
     /// `None` if no stream has an owner.
     pub(super) owners: Option<Box<Owners>>,
+    pub(super) outputs: Outputs,
+    pub(super) config: EndpointConfig,
     /// Used by native servers only.
     pub(super) closed: ClosedSessions,
     /// Peers that had to make room in a full table.
     pub(super) lost_places: LostPlaces,
     pub(super) strangers: Strangers,
-    /// After how long a silence a peer is visited for the first time.
-    first_look: Duration,
-    closing: Closing,
     /// What the present input has seen of the outbound half, for a black box. That half writes it when it likes, so it is an input
     /// too.
     pub(super) seen: Option<Vec<Seen>>,

@@ -34,13 +34,15 @@ const _: () = assert!(native::MAX_DATAGRAM / native::MIN_MESSAGE_LEN < 1 << FRAM
 
 /// The receiving side of the native wire.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct Sessions {
-    pub(super) handshake: Handshake,
-    /// The reliable and large messages of the datagram that is being read.
-    pub(super) sorted: SortedMessages,
     /// The keys of a secured endpoint.
     #[cfg(feature = "secure")]
     pub(super) secured: Option<Box<Secured>>,
+    pub(super) handshake: Handshake,
+    /// The reliable and large messages of the datagram that is being read.
+    pub(super) sorted: SortedMessages,
 }
 
 /// A numbered datagram of an established session.

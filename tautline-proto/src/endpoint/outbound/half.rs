@@ -32,14 +32,18 @@ use crate::wire::{classic, native};
 
 /// The sending half of an endpoint. The holder of the transmit lock owns it.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub struct Outbound {
+    /// Writes the black box, if there is one.
+    pub(super) recorder: Option<Box<Recorder>>,
+    pub(super) slots: Vec<Option<OutboundPeer>>,
+    /// The open peers that a message for all goes to, in the order of their slots.
+    pub(super) listening: Vec<PeerId>,
     pub(super) wire: WireFormat,
     pub(super) role: Role,
     pub(super) name: String,
-    pub(super) slots: Vec<Option<OutboundPeer>>,
     pub(super) open: Vec<PeerId>,
-    /// The open peers that a message for all goes to, in the order of their slots.
-    pub(super) listening: Vec<PeerId>,
     pub(super) by_address: HashMap<SocketAddr, PeerId>,
     pub(super) first_number: u64,
     /// The largest datagram on any path (native).
@@ -50,8 +54,6 @@ pub struct Outbound {
     /// When each peer's reliable messages have something to do.
     pub(super) due: BTreeSet<(Instant, u32)>,
     pub(super) outcomes: VecDeque<(u64, Outcome)>,
-    /// Writes the black box, if there is one.
-    pub(super) recorder: Option<Box<Recorder>>,
 }
 
 /// A datagram of reliable messages to send.

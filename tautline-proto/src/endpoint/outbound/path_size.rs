@@ -53,9 +53,13 @@ const REPEATS: u8 = 4;
 
 /// What is known of the path to one peer.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct PathSize {
     /// The size in use.
     size: usize,
+    /// Whether datagrams were sent since then that a smaller path would not carry.
+    used: bool,
     /// The size below which no path is expected to be. That in use, if the configuration allows no more than the base size:
     /// then nothing is probed.
     least: usize,
@@ -72,8 +76,6 @@ pub(super) struct PathSize {
     losses: u8,
     /// When the size in use was last proven; `None` until the next look.
     proven_at: Option<Instant>,
-    /// Whether datagrams were sent since then that a smaller path would not carry.
-    used: bool,
     /// When larger sizes are tried again; `None` until the next look.
     raise_at: Option<Instant>,
     /// Our latest probe, and how many more heartbeats name it. The first of them asks for an answer.

@@ -21,34 +21,36 @@ use crate::wire::native::{Challenge, SEALED_EXTRA};
 
 /// A remote end as the outbound half sees it.
 #[derive(Debug)]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub(super) struct OutboundPeer {
     pub(super) id: PeerId,
-    pub(super) address: SocketAddr,
-    pub(super) session: SessionId,
     /// The number of the next datagram.
     pub(super) next: u64,
-    /// The size of the path to it (native).
-    pub(super) path: PathSize,
+    pub(super) session: SessionId,
+    pub(super) address: SocketAddr,
     pub(super) tx: Arc<PeerTxCounters>,
+    /// By how much its datagrams become longer when they are sealed with a key.
+    pub(super) extra: usize,
+    /// Whether `ack` is in the datagram that was sealed last.
+    pub(super) ack_is_sealed: bool,
     /// What may be sent to it.
     pub(super) granted: Rights,
+    /// Piggybacked on every datagram until the server has accepted us.
+    pub(super) echo: Option<Token>,
+    ack: Option<PiggybackedAck>,
+    /// Created with the first reliable message.
+    pub(super) reliable: Option<Box<ReliableSender>>,
+    /// The size of the path to it (native).
+    pub(super) path: PathSize,
     /// Seals what is sent to it (secured links only).
     #[cfg(feature = "secure")]
     pub(super) sealing: Option<Box<SealKey>>,
     /// A challenge for another address, where the peer may be now (secured links only).
     #[cfg(feature = "secure")]
     pub(super) challenge: Option<(Challenge, SocketAddr)>,
-    /// By how much its datagrams become longer when they are sealed with a key.
-    pub(super) extra: usize,
-    /// Piggybacked on every datagram until the server has accepted us.
-    pub(super) echo: Option<Token>,
-    ack: Option<PiggybackedAck>,
-    /// Whether `ack` is in the datagram that was sealed last.
-    pub(super) ack_is_sealed: bool,
     /// Messages that were sent for the first time in datagrams that the kernel did not take.
     pub(super) uncounted: u64,
-    /// Created with the first reliable message.
-    pub(super) reliable: Option<Box<ReliableSender>>,
     /// The peer's entry in the table of due deliveries. Set by `Outbound::schedule`.
     pub(super) reliable_due: Option<Instant>,
 }

@@ -38,7 +38,11 @@ const LOOKS_EACH: u32 = 3;
 
 /// Where the socket is, and where it may go.
 #[derive(Debug)]
+// The time first: it lies beside what every turn looks at.
+#[repr(C)]
 pub(crate) struct Moving {
+    /// The earlier of the two. Each turn reads it, and does not wait if it is over.
+    due: Option<Steady>,
     settings: Wanted,
     /// Where the socket is; `None`: nowhere yet.
     at: Option<Placed>,
@@ -56,8 +60,6 @@ pub(crate) struct Moving {
     look_at: Option<Steady>,
     /// When connecting must have succeeded; `None` if it does not wait. Set by [`set_answer_by`](Self::set_answer_by) alone.
     answer_by: Option<Steady>,
-    /// The earlier of the two. Each turn reads it, and does not wait if it is over.
-    due: Option<Steady>,
     /// The system has reported that the address is gone. So a look does not trust that the server is still heard.
     is_suspect: bool,
     missing: Option<ConnectError>,

@@ -34,10 +34,12 @@ pub(crate) use reliable::{Offered, Reliably};
 
 /// The writer of the hand-over. Nothing is open while the interface is disconnected.
 #[derive(Debug, Default)]
+// In this order, so that what every message uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Line {
+    counters: Arc<SendCounters>,
     open: Option<Open>,
     openings: u64,
-    counters: Arc<SendCounters>,
     deliveries: Deliveries,
     faults: Arc<FaultCounters>,
     /// The first failure of a queued message since the last [`take_report`](Line::take_report).
@@ -45,22 +47,24 @@ pub(crate) struct Line {
 }
 
 #[derive(Debug)]
+// In this order, so that what every message uses shares few cache lines.
+#[repr(C)]
 struct Open {
     /// How messages are encoded for this connection.
     link: Arc<Link>,
-    outbound: Outbound,
     socket: Arc<Socket>,
-    coalescer: Coalescer,
-    /// The priority that the socket marks datagrams with; `None` if they are not marked.
-    marked: Option<Priority>,
     /// The buffer of control datagrams, and of messages that are framed under the lock.
     scratch: Vec<u8>,
-    /// What was sealed with a key last (secured links only).
-    sealed: Vec<u8>,
-    faults: Arc<FaultCounters>,
-    counters: Arc<SendCounters>,
+    /// The priority that the socket marks datagrams with; `None` if they are not marked.
+    marked: Option<Priority>,
     /// Whether there are so many listeners that a message for all is written in pieces.
     is_wide: bool,
+    /// What was sealed with a key last (secured links only).
+    sealed: Vec<u8>,
+    outbound: Outbound,
+    coalescer: Coalescer,
+    faults: Arc<FaultCounters>,
+    counters: Arc<SendCounters>,
 }
 
 impl Line {

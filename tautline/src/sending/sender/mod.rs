@@ -77,20 +77,22 @@ impl<'a> Outgoing<'a> {
 ///
 /// Owned by the connection's shared state. A [`Reply`](super::reply::Reply) holds it too.
 #[derive(Debug)]
+// In this order, so that what every message uses shares few cache lines.
+#[repr(C)]
 pub(crate) struct Sender {
-    /// The user's own thread is the driver, so that no other thread writes what senders leave.
-    pub(crate) caller_driven: bool,
-    pub(crate) clock: Clock,
-    pub(crate) transmit: Handover<Line>,
     pub(crate) counters: Arc<SendCounters>,
-    pub(crate) faults: Arc<FaultCounters>,
     pub(crate) coalescer_signals: Arc<CoalescerSignals>,
     pub(crate) delivery_signs: Arc<DeliverySigns>,
-    pub(crate) room: RoomSignal,
+    pub(crate) clock: Clock,
+    /// The user's own thread is the driver, so that no other thread writes what senders leave.
+    pub(crate) caller_driven: bool,
     /// How to encode for the present connection; `None` while disconnected.
     ///
     /// Every send reads it, from any number of threads, without a write to memory that they share.
     pub(crate) link: ArcSwapOption<Link>,
+    pub(crate) transmit: Handover<Line>,
+    pub(crate) faults: Arc<FaultCounters>,
+    pub(crate) room: RoomSignal,
 }
 
 impl Sender {

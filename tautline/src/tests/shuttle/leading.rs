@@ -96,7 +96,8 @@ impl Link {
         inbox.open(8, usize::MAX, crate::InboxPolicy::DropOldest);
         let (socket, life, slot) = (Mutex::default(), Life::new(waker, true), Slot::default());
         let link = Arc::new(Self { socket, inbox, life, slot });
-        link.slot.put(Fake { link: Arc::clone(&link), waiter, is_turning: false, gives_way: false });
+        let fake = Fake { link: Arc::clone(&link), waiter, is_turning: false, gives_way: false };
+        link.slot.put(Box::new(fake));
         let driven = Arc::clone(&link);
         let driver = thread::spawn(move || driven.slot.drive(&driven.life));
         (link, driver)
