@@ -4,6 +4,7 @@ use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use core::hint::cold_path;
 
 use portable_atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -57,6 +58,7 @@ impl Encoder {
                 native::begin_message(out, head).map(|start| Started(Some(start)))
             }
             WireFormat::Classic(format) => {
+                cold_path();
                 self.begin_classic(out, head, format);
                 Ok(Started(None))
             }
@@ -82,6 +84,7 @@ impl Encoder {
         self.next_large.fetch_add(1, Ordering::Relaxed)
     }
 
+    #[inline(never)] // native messages go past this code, of which there is much
     fn begin_classic(&self, out: &mut Vec<u8>, head: &Head<'_>, format: classic::ClassicFormat) {
         let mut default_id = ShortText::default();
         let message_id = match head.message_id {

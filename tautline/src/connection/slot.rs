@@ -435,6 +435,7 @@ impl<T> SlotState<T> {
 
     /// Notes that a thread has stopped turning. Returns a caller that wants to lead, to be unparked, and the alarm of the driver's
     /// thread, if it was planned for another time: the caller applies that without the lock.
+    #[inline(never)] // a caller's own loop goes past this code
     fn put_back(&mut self, due: Due, by: Leader) -> (Option<Thread>, Option<Arc<Alarm>>) {
         self.due = Some(due.from);
         if let Leader::Caller(_) = by {

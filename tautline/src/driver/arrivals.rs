@@ -9,6 +9,7 @@
 //!
 //! Without a usable stamp, a datagram came after the socket was last found empty: that is its greatest age.
 
+use std::hint::cold_path;
 use std::time::Duration;
 
 use tautline_proto::{Instant as Steady, WallTime};
@@ -127,6 +128,7 @@ impl Arrivals {
         let at = self.last.steady.as_nanos().saturating_add_signed(ago.saturating_neg());
         let at = Steady::from_nanos(at);
         if ago < -JUMP_NS || at.plus(BEFORE_EMPTY) < self.empty_at {
+            cold_path();
             (self.trusted, self.foreign) = (false, true);
             return unknown;
         }

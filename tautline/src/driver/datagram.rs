@@ -3,6 +3,7 @@
 //! [`reading`](super::reading) calls it. Most messages of a stream without settings go straight to the [outlets](super::outlets).
 //! For the others, [`Judging`] asks whether they are fresh, whether a latch is closed for them, and who owns their stream.
 
+use std::hint::cold_path;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,8 @@ impl Origin {
 
 /// The ages of the messages of one datagram. Most have the time stamp of the message before.
 struct Ages {
-    origin: Origin,
+    /// When the datagram came, most probably.
+    came: Steady,
     clock: Option<PeerClock>,
     now: Now,
     /// The age of all of them, at least.
@@ -67,7 +69,7 @@ impl Ages {
 
     /// When a message was made, most probably.
     fn moment(&self, stamp: WallTime) -> Steady {
-        self.clock.map_or(self.origin.came.at, |clock| clock.moment(stamp))
+        self.clock.map_or(self.came, |clock| clock.moment(stamp))
     }
 }
 
@@ -111,16 +113,22 @@ impl Judging<'_> {
         sink: &mut Sink<'_>,
     ) {
         if let Err(reason) = self.judge(messages.message(), (arrival, ages), judged, outlets) {
+            cold_path();
             return self.refusals.count(reason);
         }
-        // From now on its sender owns its stream, if the stream has an owner.
-        if self.can_be_held
-            && let Some(tenure) = messages.hold()
-        {
+        if self.can_be_held {
+            self.give_right(messages, judged);
+        }
+        self.hand_out(messages.message(), arrival, judged.as_ref().unwrap_or(&Limits::NONE), outlets, sink);
+    }
+
+    /// From now on the sender of the message owns its stream, if the stream has an owner.
+    #[inline(never)] // keeps this code out of the path of endpoints without owners
+    fn give_right(&mut self, messages: &mut Messages<'_>, judged: &mut Option<Limits>) {
+        if let Some(tenure) = messages.hold() {
             let right = Some(self.rights.of(tenure));
             *judged = Some(Limits { right, ..judged.take().unwrap_or(Limits::NONE) });
         }
-        self.hand_out(messages.message(), arrival, judged.as_ref().unwrap_or(&Limits::NONE), outlets, sink);
     }
 
     /// Asks whether a message is fresh, and whether a latch lets it pass. Sets its limits.
@@ -139,7 +147,7 @@ impl Judging<'_> {
         };
         let matters = self.freshness.matters(message, lifespan);
         if (matters || is_watched) && !self.socket.is_stamping() && self.arrivals.can_stamp() {
-            self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(ages.now.steady));
+            self.ask_for_stamps(ages.now.steady);
         }
         *judged = None;
         if matters {
@@ -150,12 +158,24 @@ impl Judging<'_> {
             *judged = Some(self.freshness.judge(message, arrival, life, self.number)?);
         }
         if self.is_followed {
-            let made = self.shared.clock.instant(ages.moment(message.timestamp));
-            let read_at = self.shared.clock.instant(ages.now.steady);
-            self.shared.followers.heard(message, arrival.peer, made, read_at);
+            self.tell_followers(message, arrival, ages);
         }
         // What a latch refuses must neither be held back nor make its sender the owner of the stream.
         if is_watched && outlets.refuses(message, arrival) { Err(DropReason::Latched) } else { Ok(()) }
+    }
+
+    /// Asks the kernel for time stamps, from the first message on that needs them.
+    #[cold]
+    fn ask_for_stamps(&mut self, now: Steady) {
+        self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
+    }
+
+    /// Tells the cycles that follow a stream when its message was made.
+    #[inline(never)] // so that links without cycles have a short way
+    fn tell_followers(&self, message: &MessageRef<'_>, arrival: &Arrival, ages: &Ages) {
+        let made = self.shared.clock.instant(ages.moment(message.timestamp));
+        let read_at = self.shared.clock.instant(ages.now.steady);
+        self.shared.followers.heard(message, arrival.peer, made, read_at);
     }
 
     /// Holds a message back until everything in the kernel is read, if that must be, or else offers it.
@@ -170,34 +190,49 @@ impl Judging<'_> {
     ) {
         // An answer is not held back: its request waits for it.
         if self.held.wants(limits, self.waited) && !self.shared.requests.expect(message, arrival) {
-            if self.held.hold(self.shared, message, *arrival, limits.clone()) {
-                self.refusals.count(DropReason::Superseded);
-                if let Some(keep) = limits.keep {
-                    outlets.told.superseded(self.shared, keep.stream);
-                }
-            }
+            self.hold_back(message, arrival, limits, outlets);
         } else if !outlets.offer(message, arrival, limits, sink) {
             self.refusals.count(DropReason::Latched);
+        }
+    }
+
+    #[cold]
+    fn hold_back(
+        &mut self,
+        message: &MessageRef<'_>,
+        arrival: &Arrival,
+        limits: &Limits,
+        outlets: &mut Outlets<'_>,
+    ) {
+        if self.held.hold(self.shared, message, *arrival, limits.clone()) {
+            self.refusals.count(DropReason::Superseded);
+            if let Some(keep) = limits.keep {
+                outlets.told.superseded(self.shared, keep.stream);
+            }
         }
     }
 }
 
 impl Turner {
     /// Takes one datagram: judges its messages, and hands them out.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn take_datagram(
         &mut self,
         now: Now,
-        origin: Origin,
+        origin: &Origin,
         datagram: &[u8],
         scratch: &mut Vec<u8>,
         sink: &mut Sink<'_>,
     ) {
-        let Origin { from, came } = origin;
+        let &Origin { from, came } = origin;
         self.handshake_began = self.inbound.may_take_long(datagram).then(Instant::now);
         let accepted = self.inbound.handle(now, from, datagram, scratch);
         // A new peer must be known everywhere before its first message is handed out.
         self.settle(now);
-        let Some(accepted) = &accepted else { return };
+        let Some(accepted) = &accepted else {
+            cold_path();
+            return;
+        };
         let from = match accepted.is_from_elsewhere() {
             false => {
                 if self.socket.answers_as_called() {
@@ -206,11 +241,14 @@ impl Turner {
                 from
             }
             // Its address is the one at which it has answered. Strangers may have sent this from anywhere.
-            true => self.inbound.address_of(accepted.peer()).unwrap_or(from),
+            true => {
+                cold_path();
+                self.inbound.address_of(accepted.peer()).unwrap_or(from)
+            }
         };
         let Self { inbound, shared, dispatcher, life, watchdogs, told, .. } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
-        let watching = Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
+        let watching = Watching::of(watchdogs.load(), shared, now.steady);
         let inbox_is_on = self.inbox_is_on;
         let (clock, read_at) = (self.clock, self.read_at);
         // The same for all messages of the datagram, except the time when each was made, which is set below.
@@ -239,11 +277,13 @@ impl Turner {
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let is_plain = judging.passes_plain();
         let least = origin.least_age(peer_clock, now);
-        let mut ages = Ages { origin, clock: peer_clock, now, least, stamp: None, age: Duration::ZERO };
+        let mut ages =
+            Ages { came: came.at, clock: peer_clock, now, least, stamp: None, age: Duration::ZERO };
         // Outside the loop, so that it is dropped once.
         let mut judged = None;
         while let Some((message, kept_since)) = messages.advance_kept() {
             if life.is_stopped() {
+                cold_path();
                 // Every message of the datagram is counted, because all of them were received.
                 refusals.count(DropReason::Closed);
                 continue;

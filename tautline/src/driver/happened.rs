@@ -220,6 +220,7 @@ impl Turner {
     }
 
     /// Reports an error that the network returned for one of our datagrams.
+    #[cold]
     pub(super) fn reported(&mut self, address: Option<SocketAddr>, error: &io::Error) {
         let fault = SocketFault::of(error);
         self.shared.sender.faults.count(fault);
@@ -263,6 +264,7 @@ impl Turner {
     }
 
     /// Reports that the system could not wait or read, and pauses, so that a fault that stays does not take a whole core.
+    #[cold]
     pub(super) fn socket_failed(&self, error: &io::Error) {
         let fault = SocketFault::of(error);
         self.shared.sender.faults.count(fault);

@@ -177,8 +177,7 @@ impl Turner {
                 Some(reason) => reason,
                 None => {
                     let Self { shared, dispatcher, life, inbox_is_on, watchdogs, told, .. } = self;
-                    let watching =
-                        Watching::of(watchdogs.load(), &shared.watchdogs, shared.clock, now.steady);
+                    let watching = Watching::of(watchdogs.load(), shared, now.steady);
                     let inbox_is_on = *inbox_is_on;
                     let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
                     if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink) {

@@ -1,5 +1,6 @@
 //! The first half of a turn: waits for datagrams, and reads them. [`datagram`](super::datagram) hands their messages out.
 
+use std::io;
 use std::time::Duration;
 
 use tautline_proto::{Instant as Steady, Now};
@@ -43,7 +44,7 @@ impl Turner {
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         // There are none after a panic.
-        let mut buffers = self.buffers.take().unwrap_or_default();
+        let mut buffers = self.buffers.take().unwrap_or_else(new_buffers);
         let found = self.find(&mut buffers.datagram, wait);
         let mut now = match &found {
             Found::AtOnce(_) => self.has_read(self.clock.steady_now()),
@@ -100,10 +101,7 @@ impl Turner {
         if is_due {
             return Found::Nothing(began);
         }
-        if polls && let Some(found) = self.poll(buffer, began, until) {
-            return found;
-        }
-        self.sleep(buffer, until)
+        if polls { self.poll(buffer, began, until) } else { self.sleep(buffer, began, until) }
     }
 
     /// Records that no datagram waits, and that the read which showed it began at this time.
@@ -137,20 +135,21 @@ impl Turner {
         are_told
     }
 
-    /// Polls the socket. Returns `None` if it is better to sleep.
+    /// Polls the socket, and sleeps if that is better.
     #[inline(never)] // leaves the wait that sleeps small
-    fn poll(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Option<Found> {
+    fn poll(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Found {
         // A thread that polls keeps its core from threads of lower priority. Those may be the threads that wait for the
         // messages.
         let Self { shared, reader_seen, .. } = self;
         let is_in_their_way = !self.leads && shared.starve(began, reader_seen);
-        let _aside = is_in_their_way.then(|| self.shared.realtime.set_priority_aside());
+        let aside = is_in_their_way.then(|| self.shared.realtime.set_priority_aside());
         let mut empty_at = None;
         let found = self.poll_on(buffer, began, until, &mut empty_at);
         if let Some(at) = empty_at {
             self.arrivals.found_empty(at);
         }
-        found
+        drop(aside);
+        found.unwrap_or_else(|| self.sleep(buffer, self.clock.steady_now(), until))
     }
 
     /// As [`poll`](Self::poll). Sets `empty_at` to the time of the last poll that found nothing.
@@ -192,8 +191,9 @@ impl Turner {
         }
     }
 
-    fn sleep(&mut self, buffer: &mut [u8], until: Option<Steady>) -> Found {
-        let began = self.clock.steady_now();
+    /// Sleeps until a datagram comes, or until then. `began`: the present time.
+    #[inline]
+    fn sleep(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Found {
         let length = until.map(|until| until.since(began));
         let has_error = match self.waiter.wait(&self.socket, length) {
             Ok(has_error) => has_error,
@@ -242,11 +242,11 @@ impl Turner {
                     break;
                 }
                 Received::Unreachable(error) => {
-                    self.reported(self.server, &error);
+                    self.was_unreachable(error);
                     count += 1;
                 }
                 Received::Failed(error) => {
-                    self.socket_failed(&error);
+                    self.failed(error);
                     // Counted like a datagram: what waits is still there, and its age goes on.
                     count += 1;
                     self.more_may_wait = true;
@@ -286,6 +286,19 @@ impl Turner {
         count
     }
 
+    #[cold]
+    fn was_unreachable(&mut self, error: io::Error) {
+        self.reported(self.server, &error);
+        // Here, so that the loop over what was read need not know how errors are dropped.
+        drop(error);
+    }
+
+    #[cold]
+    fn failed(&mut self, error: io::Error) {
+        self.socket_failed(&error);
+        drop(error);
+    }
+
     /// Processes datagrams that were read together. Returns how many.
     fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
         let Buffers { datagram, scratch } = buffers;
@@ -307,7 +320,7 @@ impl Turner {
             if !self.impaired.take(now.steady, origin.from, datagram) && !self.puts_off(now, origin, datagram)
             {
                 self.acks.reads(datagram.len());
-                self.take_datagram(now, origin, datagram, scratch, sink);
+                self.take_datagram(now, &origin, datagram, scratch, sink);
                 self.acks.may_wait = true;
             }
         }
@@ -336,7 +349,7 @@ impl Turner {
             let came = Came { at: now.steady, not_before: now.steady };
             self.inbound.came(came.at, came.not_before);
             self.acks.reads(datagram.len());
-            self.take_datagram(now, Origin { from, came }, &datagram, scratch, sink);
+            self.take_datagram(now, &Origin { from, came }, &datagram, scratch, sink);
         }
         if count > 0 {
             self.dispatcher.release();
@@ -354,12 +367,18 @@ impl Turner {
     }
 
     /// Reports the errors of earlier datagrams that sends of a client have cleared.
+    #[cold]
     fn look_at_cleared(&mut self) {
         if let Some((count, error)) = self.socket.take_cleared() {
             self.shared.sender.faults.count_many(SocketFault::of(&error), count - 1);
             self.reported(self.server, &error);
         }
     }
+}
+
+#[cold]
+fn new_buffers() -> Box<Buffers> {
+    Box::default()
 }
 
 fn nanos(time: Duration) -> u64 {

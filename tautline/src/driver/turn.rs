@@ -2,6 +2,7 @@
 //!
 //! `connection` calls it. Reading and what follows from a datagram are in [`reading`](super::reading).
 
+use std::hint::cold_path;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -65,13 +66,23 @@ impl Turner {
         self.look_at_connecting(now);
         // Last, because these run users' code, which may end this connection.
         if self.shared.requests.have_deadlines() {
-            self.shared.requests.expire(self.clock.instant(self.read_at));
+            self.expire_requests();
         }
         if self.dispatcher.next_deadline().is_some() {
-            self.dispatcher.check_deadlines(self.clock.instant(self.read_at));
+            self.check_handlers();
         }
         self.dispatcher.refresh();
         datagrams
+    }
+
+    #[cold]
+    fn expire_requests(&self) {
+        self.shared.requests.expire(self.clock.instant(self.read_at));
+    }
+
+    #[inline(never)] // without queued handlers there is nothing to check
+    fn check_handlers(&mut self) {
+        self.dispatcher.check_deadlines(self.clock.instant(self.read_at));
     }
 
     /// Sends the messages that are being coalesced: the turn is at its end, and waits next.
@@ -89,9 +100,13 @@ impl Turner {
 
     /// Acts on the protocol's timers, unless more datagrams wait: a peer whose datagrams are unread is not silent.
     fn act_on_time(&mut self, now: Now) {
-        if self.inbound.next_timeout().is_none_or(|due| due > now.steady) {
-            return;
+        if self.inbound.next_timeout().is_some_and(|due| due <= now.steady) {
+            self.act_on_timers(now);
         }
+    }
+
+    #[cold]
+    fn act_on_timers(&mut self, now: Now) {
         if self.more_may_wait && self.put_off < MAX_PUT_OFF {
             // A timer that is due makes the next turn read at once, without waiting.
             self.put_off += 1;
@@ -170,14 +185,19 @@ impl Turner {
     fn finish_sends(&mut self) {
         let Sender { transmit, counters, coalescer_signals, .. } = &*self.shared.sender;
         let failures = counters.queued.value();
-        if std::mem::replace(&mut self.send_failures_seen, failures) != failures
-            && let Some(error) = transmit.briefly(Line::take_report)
-        {
-            self.shared.status.events.publish(&Event::SendFailed { error });
+        if std::mem::replace(&mut self.send_failures_seen, failures) != failures {
+            self.tell_failed_sends();
         }
         // Last, because taking the report may leave something to write too, also for coalescing.
         let left = transmit.flush() || coalescer_signals.need_a_watch();
         self.unwritten = left || counters.queued.value() != failures;
+    }
+
+    #[cold]
+    fn tell_failed_sends(&self) {
+        if let Some(error) = self.shared.sender.transmit.briefly(Line::take_report) {
+            self.shared.status.events.publish(&Event::SendFailed { error });
+        }
     }
 
     /// Takes no more strangers while what newcomers get takes too much time.
@@ -196,6 +216,7 @@ impl Turner {
     #[inline]
     fn look_at_connecting(&mut self, now: Now) {
         if self.life.take_displaced() && self.server.is_some() {
+            cold_path();
             self.moving.look_soon(now.steady, true);
         }
         if self.moving.due().is_some_and(|at| at <= now.steady) {

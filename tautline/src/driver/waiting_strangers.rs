@@ -167,7 +167,7 @@ impl Turner {
     ) {
         self.acks.reads(datagram.len());
         self.inbound.came(origin.came.at, origin.came.not_before);
-        self.take_datagram(now, origin, datagram, scratch, sink);
+        self.take_datagram(now, &origin, datagram, scratch, sink);
     }
 }
 

@@ -4,18 +4,17 @@ use std::time::Instant;
 
 use tautline_proto::{Instant as Steady, MessageRef, PeerId};
 
-use crate::machine::clock::Clock;
 use crate::message::Arrival;
 use crate::receiving::waiting::Limits;
+use crate::shared::Shared;
 use crate::watchdog::notice::Sighting;
-use crate::watchdog::{List, Sign, Watchdogs};
+use crate::watchdog::{List, Sign};
 
 /// The watchdogs, for messages that are read or handed out now.
 #[derive(Clone, Copy)]
 pub(super) struct Watching<'a> {
     list: &'a List,
-    watchdogs: &'a Watchdogs,
-    clock: Clock,
+    shared: &'a Shared,
     /// When the messages were read.
     read: Steady,
 }
@@ -23,15 +22,15 @@ pub(super) struct Watching<'a> {
 impl<'a> Watching<'a> {
     /// The watchdogs; `None` if there are none.
     #[inline]
-    pub(super) fn of(list: &'a List, watchdogs: &'a Watchdogs, clock: Clock, read: Steady) -> Option<Self> {
-        (!list.is_empty()).then_some(Self { list, watchdogs, clock, read })
+    pub(super) fn of(list: &'a List, shared: &'a Shared, read: Steady) -> Option<Self> {
+        (!list.is_empty()).then_some(Self { list, shared, read })
     }
 
     /// Records an accepted datagram. `came`: when it arrived, at the earliest. `missing`: how many datagrams of its peer are.
     #[inline(never)]
     pub(super) fn heard(&self, peer: PeerId, came: Steady, missing: Option<u64>) -> Sighting {
         let sighting = Sighting { read: self.read.as_nanos(), came: came.as_nanos(), sent: 0, missing, peer };
-        self.list.heard(self.watchdogs, &sighting);
+        self.list.heard(&self.shared.watchdogs, &sighting);
         sighting
     }
 
@@ -56,7 +55,7 @@ impl<'a> Watching<'a> {
     #[inline(never)]
     pub(super) fn refuses(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
         let sign = self.sign(message, arrival);
-        self.list.is_closed(&sign) && self.list.took(self.watchdogs, &sign).is_none()
+        self.list.is_closed(&sign) && self.list.took(&self.shared.watchdogs, &sign).is_none()
     }
 
     /// Records a message that is to be handed out. Returns its limits with the latches that it passed; `None` if one has
@@ -68,12 +67,13 @@ impl<'a> Watching<'a> {
         arrival: &Arrival,
         limits: &Limits,
     ) -> Option<Limits> {
-        let admission = self.list.took(self.watchdogs, &self.sign(message, arrival))?;
+        let admission = self.list.took(&self.shared.watchdogs, &self.sign(message, arrival))?;
         Some(Limits { admission, ..limits.clone() })
     }
 
     fn sign<'m>(&self, message: &'m MessageRef<'m>, arrival: &Arrival) -> Sign<'m> {
-        let (now, made) = (self.clock.steady(Instant::now()), self.clock.steady(arrival.made));
+        let clock = self.shared.clock;
+        let (now, made) = (clock.steady(Instant::now()), clock.steady(arrival.made));
         Sign { message, peer: arrival.peer, now, made }
     }
 }

@@ -296,11 +296,12 @@ pub(crate) struct Dispatcher<R> {
 fn enqueue<R: Send + 'static>(
     queue: &Arc<HandlerQueue<R>>,
     pool: &Arc<Pool>,
-    reply: R,
+    reply: &mut Option<R>,
     message: &MessageRef<'_>,
     arrival: &Arrival,
     limits: &Limits,
 ) -> bool {
+    let reply = reply.take().expect("the caller has made it");
     let job = HandlerJob { message: Message::copy(pool, message, *arrival), reply };
     queue.offer(message.priority, limits.clone(), job)
 }
@@ -336,10 +337,10 @@ impl<R: Send + 'static> Dispatcher<R> {
         reply: impl FnOnce(&mut Option<R>),
     ) -> bool {
         self.refresh();
-        match self.table.find(message.message_type, message.channel) {
-            None => return false,
-            Some(RegisteredHandler::Inline(inline)) => {
-                reply(&mut self.reply);
+        let Some(handler) = self.table.find(message.message_type, message.channel) else { return false };
+        reply(&mut self.reply);
+        match handler {
+            RegisteredHandler::Inline(inline) => {
                 let handle = self.reply.as_ref().expect("`reply` has made it");
                 let taken = match &mut self.taken {
                     Some(taken) if Arc::ptr_eq(&taken.inline, inline) => taken,
@@ -348,10 +349,8 @@ impl<R: Send + 'static> Dispatcher<R> {
                 taken.take_out();
                 taken.call(&borrowed::MessageRef::new(message, arrival), handle);
             }
-            Some(RegisteredHandler::Queued(queue)) => {
-                reply(&mut self.reply);
-                let reply = self.reply.take().expect("`reply` has made it");
-                self.superseded |= enqueue(queue, &self.pool, reply, message, arrival, limits);
+            RegisteredHandler::Queued(queue) => {
+                self.superseded |= enqueue(queue, &self.pool, &mut self.reply, message, arrival, limits);
                 let limit = queue.backlog().time_limit();
                 self.arm(limit);
             }
@@ -398,6 +397,7 @@ impl<R: Send + 'static> Dispatcher<R> {
     ///
     /// Reads the clock once between two checks, not for each message: a message that starts later passes its limit
     /// later.
+    #[inline(never)] // the message of an inline handler goes past this code
     fn arm(&mut self, limit: Duration) {
         if self.armed_for.is_some_and(|armed| armed <= limit) {
             return;

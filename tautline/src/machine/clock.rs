@@ -100,15 +100,13 @@ impl Clock {
         let since_start = Duration::from_nanos(at.as_nanos());
         match since_start.checked_sub(before) {
             Some(left) => self.start + left,
-            None => self
-                .instant_before_start(before.saturating_sub(since_start))
-                .unwrap_or_else(|| self.instant(at)),
+            None => self.instant_before_start(before.saturating_sub(since_start), at),
         }
     }
 
     #[cold]
-    fn instant_before_start(self, before: Duration) -> Option<Instant> {
-        self.start.checked_sub(before)
+    fn instant_before_start(self, before: Duration, at: Steady) -> Instant {
+        self.start.checked_sub(before).unwrap_or_else(|| self.instant(at))
     }
 }
 

@@ -50,7 +50,15 @@ fn count(messages: u64) -> usize {
     usize::try_from(messages).unwrap_or(usize::MAX)
 }
 
+/// The error alone. It is not copied out of its box where messages are sent.
+#[cold]
+#[allow(clippy::boxed_local)] // it comes in its box
+pub(crate) fn error_of(failed: Box<Failed>) -> SendError {
+    failed.error
+}
+
 impl<E: Into<SendError>> From<E> for Box<Failed> {
+    #[cold]
     fn from(error: E) -> Self {
         Failed::new(1, error.into())
     }

@@ -163,20 +163,24 @@ impl Link {
         head: &Head<'_>,
         made: Option<MadeAt>,
         now: WallTime,
-    ) -> Result<Option<Duration>, SendError> {
+    ) -> Result<Option<Duration>, Box<Failed>> {
         let of_stream = || self.streams.as_ref()?.of(head.message_type, head.channel).lifespan;
         // The classic wire carries no lifespan.
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() };
-        lifespan.map(|lifespan| self.left_of(lifespan, head, made, now)).transpose()
+        match lifespan {
+            Some(lifespan) => self.left_of(lifespan, head, made, now).map(Some),
+            None => Ok(None),
+        }
     }
 
+    #[inline(never)] // most messages have no lifespan
     fn left_of(
         &self,
         lifespan: Duration,
         head: &Head<'_>,
         made: Option<MadeAt>,
         now: WallTime,
-    ) -> Result<Duration, SendError> {
+    ) -> Result<Duration, Box<Failed>> {
         let age_ns = match self.wire {
             Wire::Native => u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0),
             // A time stamp that the user sets may be of another clock there, such as simulated time.
@@ -184,7 +188,7 @@ impl Link {
         };
         let age = Duration::from_nanos(age_ns);
         let left = lifespan.checked_sub(age).filter(|left| !left.is_zero());
-        left.ok_or(SendError::Expired { age, lifespan })
+        left.ok_or_else(|| SendError::Expired { age, lifespan }.into())
     }
 
     /// The delivery class that the stream's settings ask for.

@@ -32,17 +32,19 @@ impl Reply {
         message: &MessageRef<'_>,
         arrival: &Arrival,
     ) {
-        let reply = handle.get_or_insert_with(|| Self {
-            sender: Arc::clone(sender),
-            arrival: *arrival,
-            message_id: Id::Number(0),
-        });
-        reply.arrival = *arrival;
-        match (&mut reply.message_id, &message.message_id) {
-            // In place: dropping another id takes longer.
-            (Id::Number(kept), Id::Number(number)) => *kept = *number,
-            (kept, id) => *kept = id.clone().into_owned(),
+        match (handle, &message.message_id) {
+            // In place: dropping another handle and another id takes longer.
+            (Some(Self { arrival: kept, message_id: Id::Number(kept_id), .. }), Id::Number(id)) => {
+                (*kept, *kept_id) = (*arrival, *id);
+            }
+            (handle, id) => Self::make_anew(handle, sender, id, arrival),
         }
+    }
+
+    #[inline(never)] // for queued handlers, and for ids that are no numbers
+    fn make_anew(handle: &mut Option<Self>, sender: &Arc<Sender>, id: &Id<'_>, arrival: &Arrival) {
+        let message_id = id.clone().into_owned();
+        *handle = Some(Self { sender: Arc::clone(sender), arrival: *arrival, message_id });
     }
 
     /// How the message came in: from whom, when, and whether late.

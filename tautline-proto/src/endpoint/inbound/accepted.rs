@@ -1,5 +1,7 @@
 //! The messages of an accepted datagram, decoded one by one.
 
+use core::hint::cold_path;
+
 use super::delivery::KeptMessage;
 use super::digest;
 use super::ownership::Gate;
@@ -174,7 +176,7 @@ impl<'a> Messages<'a> {
             recorder,
             // Made in its place: a message is slow to move.
             message: match contents {
-                Contents::Classic(message) => message.clone(),
+                Contents::Classic(message) => copy_of(message),
                 Contents::Native { .. } => MessageRef { identity, ..MessageRef::default() },
             },
             is_unread,
@@ -219,6 +221,7 @@ impl<'a> Messages<'a> {
         if !core::mem::take(&mut self.is_unread) {
             self.decode_next()?;
         } else if !self.is_admitted() {
+            cold_path();
             // The only message of a classic datagram.
             self.counters.messages_dropped.count(DropReason::NotOwner);
             return None;
@@ -227,6 +230,7 @@ impl<'a> Messages<'a> {
             rx.messages.add(1);
         }
         if let Some(recorder) = &mut self.recorder {
+            cold_path();
             digest::message(recorder, &self.message);
         }
         Some((&self.message, self.kept_since))
@@ -278,11 +282,16 @@ impl<'a> Messages<'a> {
             match decoded.and_then(|()| self.config.check(&self.message)) {
                 Ok(()) if !self.rights.allows(self.message.message_type) => self.refuse(),
                 Ok(()) if self.is_admitted() => return Some(()),
-                Ok(()) => self.counters.messages_dropped.count(DropReason::NotOwner),
-                Err(reason) => self.counters.messages_dropped.count(reason),
+                Ok(()) => self.drop_message(DropReason::NotOwner),
+                Err(reason) => self.drop_message(reason),
             }
         }
         None
+    }
+
+    #[cold]
+    fn drop_message(&self, reason: DropReason) {
+        self.counters.messages_dropped.count(reason);
     }
 
     /// Counts a message that its sender may not send.
@@ -320,6 +329,12 @@ impl<'a> Messages<'a> {
         self.kept_since = Some(kept.since);
         Some((kept.frame(), kept.default_id))
     }
+}
+
+/// Copies the message of a classic datagram.
+#[inline(never)] // the messages of native datagrams go past this code, of which there is much
+fn copy_of<'a>(message: &MessageRef<'a>) -> MessageRef<'a> {
+    message.clone()
 }
 
 #[cfg(test)]

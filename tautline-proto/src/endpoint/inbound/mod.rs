@@ -47,6 +47,7 @@ mod vault;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hint::cold_path;
 use core::net::SocketAddr;
 
 use accepted::Contents;
@@ -156,6 +157,7 @@ impl Inbound {
         scratch: &'a mut Vec<u8>,
     ) -> Option<Accepted<'a>> {
         if self.recorder.is_some() {
+            cold_path();
             self.record_datagram(now, from, datagram);
         }
         self.finish_closing(now.steady);
@@ -169,6 +171,7 @@ impl Inbound {
                 self.count_datagram(from, datagram.len(), handled)?.map(Accepted::from)
             }
             WireFormat::Classic(format) => {
+                cold_path();
                 let handled = classic::handle(&mut self.registry, now, from, datagram, format, scratch);
                 self.count_datagram(from, datagram.len(), handled)
             }
@@ -236,6 +239,7 @@ impl Inbound {
     #[inline]
     pub fn came(&mut self, at: Instant, not_before: Instant) {
         if self.recorder.is_some() || self.registry.owners.is_some() {
+            cold_path();
             self.note_arrival(at, not_before);
         }
     }
@@ -256,6 +260,7 @@ impl Inbound {
         self.registry.begin_reading();
         let &Accepted { peer, number, late, at, ref contents, .. } = accepted;
         if self.recorder.is_some() {
+            cold_path();
             self.record_accepted(peer, late, number);
         }
         let is_sorted = matches!(contents, Contents::Native { frames, .. } if !frames.are_messages());

@@ -22,6 +22,7 @@ pub(super) struct Outputs {
 impl Outputs {
     #[inline]
     pub(super) fn are_empty(&self) -> bool {
-        self.events.is_empty() && self.commands.is_empty() && self.replies.is_empty()
+        // In one comparison: it is asked several times for each datagram, and nearly always all are empty.
+        self.events.len() | self.commands.len() | self.replies.len() == 0
     }
 }

@@ -6,6 +6,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hint::cold_path;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -188,6 +189,7 @@ impl Registry {
         let away = peer.take_away();
         // The time of the next look moves seldom: when it has come, the look finds out when the next one is due.
         if !peer.is_visited_by(look_at) {
+            cold_path();
             self.peers.schedule(id, look_at);
         }
         if away.is_away() {
@@ -392,6 +394,7 @@ impl Registry {
         let (Closing::AfterReading(id, reason) | Closing::Now(id, reason)) = self.closing else {
             return false;
         };
+        cold_path();
         self.closing = Closing::No;
         self.remove(id, reason, now);
         true

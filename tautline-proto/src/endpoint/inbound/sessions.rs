@@ -6,11 +6,13 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::hint::cold_path;
 use core::net::SocketAddr;
 
 use super::accepted::{Accepted, Contents};
 use super::handshake::Handshake;
 use super::ownership::Origin;
+use super::peers::InboundPeer;
 use super::registry::Registry;
 #[cfg(feature = "secure")]
 use super::secured::{self, Opened, Secured};
@@ -159,12 +161,14 @@ impl Sessions {
         if !frames.are_messages()
             && let Some(frame) = unnumbered(&frames)
         {
+            cold_path();
             let handled = self.handshake.handle(registry, now.steady, from, header, &frame, datagram.len());
             return handled.map(|()| None);
         }
         let (peer, number, late) =
             self.enter_session(registry, now.steady, from, header, &frames, datagram.len())?;
         if registry.heard(peer, datagram.len(), now.steady) {
+            cold_path();
             self.handshake.stop_calling();
         }
         let numbered = NumberedDatagram { peer, number, late, is_elsewhere: false, at: now.steady, frames };
@@ -185,10 +189,12 @@ impl Sessions {
         let NumberedDatagram { peer, number, frames, .. } = numbered;
         let origin = Origin { peer: *peer, number: Some(*number), now: now.steady };
         if !frames.are_data() {
+            cold_path();
             self.take_control_frames(registry, (origin, whole.0, whole.1), frames.clone(), now);
         } else if registry.config.role == Role::Client
             && registry.peers.get(*peer).is_some_and(|server| !server.accepted)
         {
+            cold_path();
             self.accept_server(registry, *peer, None, now.steady);
         }
         if !frames.are_messages() {
@@ -242,16 +248,24 @@ impl Sessions {
         let slot = match registry.peers.slot_of_session(header.session) {
             Some(slot) => slot,
             None => {
+                cold_path();
                 self.handshake.create_peer(registry, now, from, header.session, frames, len)?;
                 registry.peers.slot_of_session(header.session).ok_or(DropReason::UnknownSession)?
             }
         };
         let peer = registry.peers.in_slot(slot).ok_or(DropReason::UnknownSession)?;
         if peer.address != from {
+            cold_path();
             return Err(DropReason::WrongAddress);
         }
-        let window = peer.window.get_or_insert_with(|| Window::new(0));
-        let number = window.expand(header.sequence).ok_or(DropReason::TooOld)?;
+        if peer.window.is_none() {
+            open_window(peer);
+        }
+        let expand = |window: &Window| window.expand(header.sequence);
+        let Some(number) = peer.window.as_ref().and_then(expand) else {
+            cold_path();
+            return Err(DropReason::TooOld);
+        };
         let late = Registry::judge(peer, Some(number), now)?;
         Ok((peer.id, number, late))
     }
@@ -327,6 +341,12 @@ impl Sessions {
             registry.outputs.events.push_back(Event::Accepted(id));
         }
     }
+}
+
+/// Opens the window with the first datagram of a peer.
+#[cold]
+fn open_window(peer: &mut InboundPeer) {
+    peer.window = Some(Window::new(0));
 }
 
 /// Returns the first frame, if it belongs to a datagram outside any session's numbering.

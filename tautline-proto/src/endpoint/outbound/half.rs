@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::hint::cold_path;
 use core::net::{IpAddr, SocketAddr};
 
 use hashbrown::HashMap;
@@ -288,6 +289,7 @@ impl Outbound {
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
         if self.recorder.is_some() {
+            cold_path();
             self.record_sent(id, sent);
         }
         let Some(peer) = peer_mut(&mut self.slots, id) else { return };

@@ -1,6 +1,7 @@
 //! A datagram as a whole: header, frames, CRC.
 
 use alloc::vec::Vec;
+use core::hint::cold_path;
 
 use super::control::{Control, write_control};
 use super::frames::Frames;
@@ -28,6 +29,7 @@ pub struct Header {
 #[inline]
 pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
     let Some(checked_len) = datagram.len().checked_sub(TRAILER_LEN).filter(|&len| len >= HEADER_LEN) else {
+        cold_path();
         return Err(if datagram.starts_with(&MAGIC) {
             DropReason::TooShort
         } else {
@@ -35,21 +37,26 @@ pub fn parse(datagram: &[u8]) -> Result<(Header, Frames<'_>), DropReason> {
         });
     };
     if !datagram.starts_with(&MAGIC) {
+        cold_path();
         return Err(reason_without_magic(datagram));
     }
     if datagram[2] != VERSION {
+        cold_path();
         return Err(DropReason::OtherVersion);
     }
     if datagram[FLAGS_AT] & FLAG_SEALED != 0 {
+        cold_path();
         // It has no CRC.
         return Err(DropReason::Secured);
     }
     let (checked, trailer) = datagram.split_at(checked_len);
     if trailer != crc32fast::hash(checked).to_be_bytes() {
+        cold_path();
         return Err(DropReason::BadCrc);
     }
     let flags = checked[3];
     if flags & !FLAG_FROM_SERVER != 0 {
+        cold_path();
         return Err(DropReason::UnsupportedFlags);
     }
     let mut fields = Reader(&checked[4..]);

@@ -1,6 +1,7 @@
 //! Reads message frames.
 
 use alloc::borrow::Cow;
+use core::hint::cold_path;
 use core::time::Duration;
 
 use super::delivery::DeliveryNumbers;
@@ -83,7 +84,10 @@ impl<'a> MessageFrame<'a> {
         match &mut message.message_id {
             // In place: dropping another id takes longer.
             Id::Number(number) => *number = default_id,
-            id => *id = Id::Number(default_id),
+            id => {
+                cold_path();
+                *id = Id::Number(default_id);
+            }
         }
         message.payload = fields.0;
         Some(())

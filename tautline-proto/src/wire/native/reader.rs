@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         self.u64().map(|nanos| WallTime::from_nanos(nanos.cast_signed()))
     }
 
-    #[inline]
+    #[inline(never)] // most messages have none
     pub(super) fn text(&mut self) -> Option<&'a str> {
         let len = self.u8().filter(|&len| len > 0)?;
         core::str::from_utf8(self.bytes(len.into())?).ok()

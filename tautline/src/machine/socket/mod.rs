@@ -27,7 +27,7 @@ mod windows;
 
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 use tautline_proto::{Priority, WallTime};
 
@@ -70,9 +70,14 @@ const HAS_ERROR_QUEUE: bool = cfg!(target_os = "linux");
 pub(crate) fn as_users_know(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => address,
-        // Keeps the zone of an address that is IPv6.
-        SocketAddr::V6(v6) => v6.ip().to_ipv4_mapped().map_or(address, |ip| (ip, v6.port()).into()),
+        SocketAddr::V6(v6) => v6_as_users_know(v6),
     }
+}
+
+#[inline(never)] // addresses of IPv4 go past this code
+fn v6_as_users_know(address: SocketAddrV6) -> SocketAddr {
+    // Keeps the zone of an address that is IPv6.
+    address.ip().to_ipv4_mapped().map_or(address.into(), |ip| (ip, address.port()).into())
 }
 
 /// The address that stands for every address of this host: the IPv6 one, whose socket takes IPv4 too, unless there is no IPv6.
@@ -175,8 +180,13 @@ impl Arrived {
 
     /// The datagrams in the buffer. An empty datagram counts too.
     pub(crate) fn datagrams(self, buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let count = if self.each == 0 { 1 } else { self.len.div_ceil(self.each) };
-        (0..count).map(move |index| &buffer[index * self.each..((index + 1) * self.each).min(self.len)])
+        let mut rest = Some(&buffer[..self.len]);
+        std::iter::from_fn(move || {
+            let bytes = rest?;
+            let (datagram, others) = bytes.split_at(self.each.max(1).min(bytes.len()));
+            rest = (!others.is_empty()).then_some(others);
+            Some(datagram)
+        })
     }
 }
 
@@ -289,11 +299,16 @@ impl Socket {
     /// Sends one datagram without blocking. On success the kernel has it.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.past_pending_errors(|| match self.is_client {
+        self.past_pending_errors(|| self.send_once(datagram, to))
+    }
+
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    fn send_once(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+        match self.is_client {
             true => calls::send(&self.udp, datagram),
             false if self.answers_as_called() => self.send_as_called(datagram, to),
             false => calls::send_to(&self.udp, datagram, to),
-        })
+        }
     }
 
     /// Sends from the address at which the peer called.
@@ -346,25 +361,36 @@ impl Socket {
 
     /// Sends, and repeats it if the kernel first returns the error of an earlier datagram: then this datagram was not tried
     /// (ip(7), udp(7)).
+    #[inline]
     fn past_pending_errors(&self, send: impl Fn() -> io::Result<usize>) -> io::Result<()> {
-        let mut tries = 0;
-        let mut cleared = None;
-        loop {
-            tries += 1;
+        match send() {
+            Ok(_) => Ok(()),
+            Err(error) => self.past_further_errors(error, send),
+        }
+    }
+
+    /// As [`past_pending_errors`](Self::past_pending_errors), after a first try that has failed with this error.
+    #[cold]
+    fn past_further_errors(
+        &self,
+        mut error: io::Error,
+        send: impl Fn() -> io::Result<usize>,
+    ) -> io::Result<()> {
+        for tries in 1..TRIES {
+            if !is_pending_error(&error) {
+                break;
+            }
+            self.cleared_error.store(true, Ordering::Relaxed);
             match send() {
-                Err(error) if tries < TRIES && is_pending_error(&error) => {
-                    self.cleared_error.store(true, Ordering::Relaxed);
-                    cleared = Some(error);
+                Ok(_) => {
+                    self.note_cleared(tries, &error);
+                    return Ok(());
                 }
-                sent => {
-                    // If it failed in the end, the errors were its own.
-                    if let (Some(error), true) = (cleared, sent.is_ok()) {
-                        self.note_cleared(tries - 1, &error);
-                    }
-                    return sent.map(drop);
-                }
+                // If it fails in the end, the errors were its own.
+                Err(next) => error = next,
             }
         }
+        Err(error)
     }
 
     /// Notes that a send of a client has cleared so many errors of earlier datagrams, the last of which is this one.

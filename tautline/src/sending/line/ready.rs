@@ -43,7 +43,7 @@ impl Line {
         }
         match open.link.time_left(&head, outgoing.made, sent) {
             Ok(left) => terms.expire_after(left),
-            Err(error) => return Some(Err(error.into())),
+            Err(failed) => return Some(Err(failed)),
         }
         let may_wait = open.lets_wait(terms, false);
         // A message that does not fit would only make the memory of the pack grow.

@@ -20,7 +20,7 @@ use crate::message::target::Target;
 use crate::payload::{Content, Encode, EncodeError, Payload, append};
 use crate::sending::coalescer::CoalescerSignals;
 use crate::sending::deliveries::DeliverySigns;
-use crate::sending::failed::{Failed, SendCounters};
+use crate::sending::failed::{Failed, SendCounters, error_of};
 use crate::sending::handover::{Handed, Handover};
 use crate::sending::job::{Job, Terms};
 use crate::sending::line::{Line, Offered, Ready, Reliably};
@@ -161,7 +161,7 @@ impl Sender {
             self.transmit.at_once(streams, |line| line.send_ready(&mut message));
         self.finish(wake_driver, failures);
         if let Some(sent) = outcome {
-            return sent.map_err(|failed| failed.error);
+            return sent.map_err(error_of);
         }
         self.send_bytes_as_job(outgoing, content_type, bytes)
     }
@@ -217,7 +217,7 @@ impl Sender {
                 _ => self.offer(link, job, &head, false).map(|_| Sent::Queued),
             }
         });
-        sent.map_err(|failed| failed.error)
+        sent.map_err(error_of)
     }
 
     /// Sends one message reliably. Returns its receipt.
@@ -242,7 +242,7 @@ impl Sender {
             link.encode(&mut job.datagram, &head, |out| content.write(link.codec, &link.limits, out))?;
             self.offer(link, job, &head, true).map(|tracker| Receipt::new(tracker.unwrap_or_default()))
         });
-        sent.map_err(|failed| failed.error)
+        sent.map_err(error_of)
     }
 
     /// Offers a reliable message to the line: it is numbered, kept, and sent as far as the window allows. Returns its tracker, if it
@@ -308,7 +308,7 @@ impl Sender {
             let outcome = encoded.and(batch.hand_over_pack());
             batch.outcome(outcome, || tried + contents.count())
         });
-        sent.map_err(|failed| failed.error)
+        sent.map_err(error_of)
     }
 
     /// Whether a reliable message to the target finds room. True where it cannot be sent at all: sending says why.
