@@ -18,7 +18,7 @@ pub enum Target {
 }
 
 impl PartialEq for Target {
-    #[inline]
+    #[inline(always)] // twice for each message of a stream
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::All, Self::All) => true,

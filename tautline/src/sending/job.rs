@@ -47,8 +47,9 @@ impl Terms {
     }
 
     /// Sets the end of the lifespan, of which this is left now.
+    #[inline(always)] // once for each message; most have no lifespan
     pub(crate) fn expire_after(&mut self, left: Option<Duration>) {
-        self.expires = left.and_then(|left| Instant::now().checked_add(left));
+        self.expires = left.and_then(after);
     }
 
     /// Whether the messages never wait for others.
@@ -60,6 +61,12 @@ impl Terms {
     pub(crate) fn rank(&self) -> usize {
         lane_of(self.priority)
     }
+}
+
+/// The time that is so far away.
+#[inline(never)]
+fn after(left: Duration) -> Option<Instant> {
+    Instant::now().checked_add(left)
 }
 
 impl Job {

@@ -283,7 +283,7 @@ impl Line {
     }
 
     /// Sends the messages that are being coalesced, if they have waited long enough.
-    #[inline]
+    #[inline(always)] // once for each message of a stream
     fn flush_if_due(&mut self) {
         if self.open.as_ref().is_some_and(|open| open.coalescer.is_due()) {
             self.flush();
