@@ -248,7 +248,6 @@ thread_local! {
 }
 
 #[test]
-#[cfg_attr(windows, ignore = "Windows cannot end a driver from a thread-local value of a thread that ends")]
 fn a_thread_can_send_while_it_ends() {
     let (server, client) = pair(Wire::Native);
     let sent = std::thread::spawn(move || {

@@ -13,7 +13,7 @@ use crate::error::ConnectError;
 use crate::machine::life::Life;
 use crate::machine::realtime::Held;
 use crate::machine::socket::Granted;
-use crate::sync::lock;
+use crate::sync::{lock, wait_for};
 use tautline_proto::{Cause, ConnectionState};
 
 /// The running connection, if there is one, and whether a thread is changing that.
@@ -180,7 +180,7 @@ impl Connection {
                 if leads {
                     running.life.orphan();
                 }
-                drop(thread.join());
+                wait_for(thread);
                 if !leads {
                     self.lifecycle.slot.clear();
                 }

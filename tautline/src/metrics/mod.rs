@@ -15,10 +15,10 @@ pub(crate) use look::Source;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, AtomicBool, Ordering, wait_for};
 use published::Published;
 
 /// How often the thread looks at the links. Heartbeats, which bring round trips, come less often by default.
@@ -90,7 +90,7 @@ impl Drop for Server {
         let is_awake = TcpStream::connect_timeout(&here, WAKE_WITHIN).is_ok();
         let own = thread::current().id();
         for thread in self.threads.drain(..).filter(|thread| is_awake && thread.thread().id() != own) {
-            drop(thread.join());
+            wait_for(thread);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::receiving::inbox::{Inbox, ReceiveError};
 use crate::receiving::waiting::Limits;
 use crate::sync::latches::Latches;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock, park_until};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock, park_until, wait_for};
 
 /// The most messages and bytes that wait to be written.
 const MOST_WAITING: usize = if cfg!(test) { 1_000 } else { 65_536 };
@@ -108,7 +108,7 @@ impl Recording {
         let thread = lock(&self.present).as_mut().and_then(|present| present.thread.take());
         if let Some(thread) = thread {
             // One that panicked is a bug of ours. The connection ends all the same.
-            drop(thread.join());
+            wait_for(thread);
         }
         self.queue.close();
     }

@@ -41,6 +41,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Waits until the thread has done its work. What it returns, or a panic, is lost.
+///
+/// It has ended then, except on Windows: while the calling thread destroys its thread-local values there, no other thread can end,
+/// and `join` would wait for ever.
+pub(crate) fn wait_for(thread: thread::JoinHandle<()>) {
+    #[cfg(windows)]
+    while !thread.is_finished() {
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
+    #[cfg(not(windows))]
+    drop(thread.join());
+}
+
 /// Locks the mutex if it is free, and returns `None` if it is taken. A poisoned mutex is treated as by [`lock`].
 pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
