@@ -100,8 +100,23 @@ pub(super) fn unspecified(like: SocketAddr) -> SocketAddr {
     }
 }
 
+/// The tries of a send that the system refuses for now.
+const TRIES: usize = 8;
+
+/// Sends, and tries it again at once if the system refuses it for now: Wine refuses a send (WSAEWOULDBLOCK) while another thread sends
+/// at the same socket, though the buffer has room. A full buffer stays full for longer.
+fn send_again(send: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+    for _ in 1..TRIES {
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+            sent => return sent,
+        }
+    }
+    send()
+}
+
 pub(in crate::machine::socket) fn send(udp: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
-    udp.send(datagram)
+    send_again(|| udp.send(datagram))
 }
 
 pub(in crate::machine::socket) fn send_to(
@@ -109,7 +124,7 @@ pub(in crate::machine::socket) fn send_to(
     datagram: &[u8],
     to: SocketAddr,
 ) -> io::Result<usize> {
-    udp.send_to(datagram, to)
+    send_again(|| udp.send_to(datagram, to))
 }
 
 pub(in crate::machine::socket) fn receive(udp: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
