@@ -21,6 +21,8 @@ fn every_message_is_answered_and_measured_on_both_wires() {
             "2000",
             "--size",
             "100",
+            "--timeout",
+            "20s",
             "--json",
         ]);
         assert_eq!(finished.code, 0, "{wire}: {finished:?}");

@@ -215,7 +215,7 @@ fn thread_of_an_awaited_cycle_ends_with_it() {
 }
 
 /// The period of the loops that follow. Long, so that a busy machine does not hide what is tested.
-const SLOW: Duration = Duration::from_millis(5);
+const SLOW: Duration = Duration::from_millis(if cfg!(windows) { 20 } else { 5 });
 
 /// A controller that sends a command each period. Its period is longer by 500 ppm, as if its clock ran slower.
 struct Controller {

@@ -79,15 +79,14 @@ fn play(start_plant: StartPlant, plant_is_first: bool, reset: fn(&UdpInterface))
     let runs = || motor_may_run.load(Ordering::SeqCst);
     // This machine may pause for longer than 20 ms. Then somebody must reset, as the page says.
     let runs_in_the_end = || {
-        until("the motor runs under live commands", || {
+        until("the motor runs under live commands, and the controller sees states", || {
             if plant.statistics().messages_dropped.of(DropReason::Latched) > 0 && !runs() {
                 reset(&plant);
             }
-            runs()
+            runs() && states_come.load(Ordering::SeqCst)
         });
     };
     runs_in_the_end();
-    until("the controller sees states", || states_come.load(Ordering::SeqCst));
 
     stream.stop();
     until("the motor stops without commands", || !runs());
