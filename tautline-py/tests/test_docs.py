@@ -18,7 +18,7 @@ EXAMPLES = ROOT / "tautline-py" / "examples"
 
 
 def programs(page: pathlib.Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def run(program: str) -> str:
@@ -32,7 +32,7 @@ def run(program: str) -> str:
 def headed_programs(page: pathlib.Path) -> list[Any]:
     """The programs of a page, each with the heading above it."""
     heading, found = "", []
-    for match in re.finditer(r"^## (.*?)$|^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+    for match in re.finditer(r"^## (.*?)$|^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         heading = match[1] or heading
         if match[2]:
             found.append(pytest.param(match[2], id=heading))
@@ -47,7 +47,7 @@ def test_a_program_of_the_guide(program: str) -> None:
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.py")))
 def test_an_example(example: str) -> None:
-    program = (EXAMPLES / example).read_text().replace("127.0.0.1:9000", free_address())
+    program = (EXAMPLES / example).read_text(encoding="utf-8").replace("127.0.0.1:9000", free_address())
     if "\ndef test_" in program:
         program += "\ntest_no_command_older_than_20_ms_is_acted_on()\nprint('passed')\n"
     assert run(program)
@@ -56,12 +56,12 @@ def test_an_example(example: str) -> None:
 def test_the_first_screen_of_the_readme() -> None:
     """The controller in Python asks the plant beside it, which is written in Rust; here a plant in Python stands for it."""
     first, second = programs(ROOT / "README.md")
-    assert len((ROOT / "README.md").read_text().split(first)[0].splitlines()) < 60
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split(first)[0].splitlines()) < 60
     with tautline.serve("127.0.0.1:0", name="plant") as plant:
         plant.handler("command")(lambda message, reply: reply("done"))
         assert plant.local_address
         assert run(first.replace("127.0.0.1:9000", plant.local_address)) == "done\n"
-    assert second == (EXAMPLES / "hello.py").read_text().split('"""\n\n', 1)[1]
+    assert second == (EXAMPLES / "hello.py").read_text(encoding="utf-8").split('"""\n\n', 1)[1]
 
 
 def test_the_benchmarks_run() -> None:

@@ -35,7 +35,7 @@ def shapes(use_crc: bool, use_sequence: bool) -> list[dict[str, Any]]:
     """The recorded datagrams of these settings: name, metadata, data, and the text that travelled."""
     wanted = {"use_crc": use_crc, "use_sequence": use_sequence}
     found = []
-    for vector in json.loads(VECTORS.read_text())["vectors"]:
+    for vector in json.loads(VECTORS.read_text(encoding="utf-8"))["vectors"]:
         if vector["settings"] == wanted and vector["encoding"] == "json":
             text = bytes.fromhex(vector["hex"])[4 * use_crc + 4 * use_sequence :]
             found.append({**vector, "text": text, "data": json.loads(text)["data"]})

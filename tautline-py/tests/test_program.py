@@ -30,10 +30,17 @@ def test_it_returns_the_exit_code_of_the_program() -> None:
 
 def test_ctrl_c_ends_it_as_it_ends_the_program() -> None:
     arguments = [*PROGRAM, "listen", "127.0.0.1:0"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as listener:
+    # Windows sends Ctrl-Break to a group of processes, and Ctrl-C to no single one.
+    if sys.platform == "win32":
+        ctrl_c, flags = signal.CTRL_BREAK_EVENT, subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        ctrl_c, flags = signal.SIGINT, 0
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, creationflags=flags
+    ) as listener:
         assert listener.stderr is not None
         assert "listening" in listener.stderr.readline()
-        listener.send_signal(signal.SIGINT)
+        listener.send_signal(ctrl_c)
         rest = listener.stderr.read()
     assert listener.returncode == 0 and "Traceback" not in rest, rest
 

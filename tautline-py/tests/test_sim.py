@@ -14,7 +14,7 @@ from tautline.sim import SeedFailed, Simulation, for_seeds
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 EXAMPLE: dict[str, Any] = {"__name__": "simulated_pendulum"}
-exec((EXAMPLES / "simulated_pendulum.py").read_text(), EXAMPLE)
+exec((EXAMPLES / "simulated_pendulum.py").read_text(encoding="utf-8"), EXAMPLE)
 build: Callable[..., Any] = EXAMPLE["build"]
 no_old_command: Callable[[Simulation], None] = EXAMPLE["no_old_command"]
 
