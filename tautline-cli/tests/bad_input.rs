@@ -33,6 +33,14 @@ fn a_network_card_in_place_of_an_address_is_told_with_the_setting_for_it() {
     }
 }
 
+/// Whoever needs the file learns of it too late otherwise.
+#[test]
+#[cfg(unix)]
+fn a_folder_that_takes_no_black_box_is_found_at_the_start() {
+    let arguments = ["listen", "127.0.0.1:0", "--black-box", "/dev/null/incidents"];
+    assert_reports(&run(&arguments), 1, &["cannot write black boxes to /dev/null/incidents"]);
+}
+
 #[test]
 fn a_time_without_a_number_is_refused_in_the_same_words_everywhere() {
     for arguments in [

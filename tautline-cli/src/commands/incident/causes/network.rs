@@ -17,8 +17,12 @@ pub(super) fn path_shrunk(story: &Story) -> Option<Cause> {
         );
         Some(Cause::new(Kind::PathShrunk, sentence))
     });
-    told.or_else(|| silently_shrunk(story))
+    // What the kernel here has dropped was not lost on the path.
+    told.or_else(|| silently_shrunk(story).filter(|_| story.kernel_drops() == 0))
 }
+
+/// Every path carries smaller datagrams than this.
+const NARROWEST: usize = 500;
 
 /// A path that lets only small datagrams through, and tells nobody: large ones stop at once, and numbers are missing from then on.
 fn silently_shrunk(story: &Story) -> Option<Cause> {
@@ -49,7 +53,8 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
                 story.when(large.at)
             )
         };
-        let is_shrunk = story.is_near(large.at) && since.len() >= 3 && due >= BURST && missing >= BURST;
+        let is_large = large.len >= NARROWEST && story.is_near(large.at);
+        let is_shrunk = is_large && since.len() >= 3 && due >= BURST && missing >= BURST;
         is_shrunk.then(|| Cause::new(Kind::PathShrunk, sentence()))
     })
 }
