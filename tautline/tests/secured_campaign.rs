@@ -164,16 +164,19 @@ fn datagram(session: SessionId, frame: &Control<'_>) -> Vec<u8> {
     bytes
 }
 
-/// Asks for a token for this session, as every stranger does. Returns one that has come, and its session.
+/// Asks for a token for this session, as every stranger does. Returns the last one that has come, and its session.
 fn token(socket: &UdpSocket, session: SessionId, to: SocketAddr) -> Option<(SessionId, Token)> {
     socket.send_to(&datagram(session, &Control::Hello), to).ok()?;
     let mut buffer = [0; 2048];
-    let len = socket.recv(&mut buffer).ok()?;
-    let (header, mut frames) = parse(&buffer[..len]).ok()?;
-    frames.find_map(|frame| match frame {
-        Frame::SecuredToken(token) => Some((header.session, token)),
-        _ => None,
-    })
+    let mut last = None;
+    while let Ok(len) = socket.recv(&mut buffer) {
+        let (header, mut frames) = parse(&buffer[..len]).ok()?;
+        last = frames.find_map(|frame| match frame {
+            Frame::SecuredToken(token) => Some((header.session, token)),
+            _ => None,
+        });
+    }
+    last
 }
 
 /// The child process: sends echoes with a right token, the id of a right key, and a forged message of the handshake. The order is
@@ -266,6 +269,20 @@ struct Attack {
     cpu: [f64; 2],
 }
 
+/// Lets another client join from another host (where the system has one more), after this time. Returns how long that takes.
+fn joins(plant: &UdpInterface, after: Duration) -> Duration {
+    std::thread::sleep(after);
+    let config = client_config(plant).key(key(FIRST)).name("another");
+    let config =
+        if cfg!(target_os = "macos") { config } else { config.bind(SocketAddr::from(([127, 0, 0, 2], 0))) };
+    let begun = Instant::now();
+    let other = client(config);
+    let took = begun.elapsed();
+    other.cleanup();
+    until("it is gone", || plant.peers().iter().all(|peer| peer.name != "another"));
+    took
+}
+
 fn forged_echoes(a_second: u64, for_: Duration) -> Attack {
     let plant = server(server_config(Wire::Native).key(key(FIRST)));
     let _numbers = Numbers::of(&plant);
@@ -282,7 +299,11 @@ fn forged_echoes(a_second: u64, for_: Duration) -> Attack {
         false => children::start("forges", &order),
     };
     let before = cpu();
-    attacked.measure(&controller, for_);
+    let joined = std::thread::scope(|scope| {
+        let joining = scope.spawn(|| joins(&plant, for_ / 4));
+        attacked.measure(&controller, for_);
+        joining.join().expect("no panic")
+    });
     let cpu_attacked = share(cpu() - before);
     if cfg!(debug_assertions) {
         // What strangers may take of the driver's time is used up, and the driver does not even look at the rest. (With
@@ -298,7 +319,7 @@ fn forged_echoes(a_second: u64, for_: Duration) -> Attack {
     let (dropped, by_kernel) = (plant.statistics().datagrams_dropped, plant.statistics().kernel_drops);
     println!(
         "{echoes} forged echoes in {for_:?}: {} of {} messages lost ({by_kernel} datagrams dropped by the kernel), p99 {:?} (quiet {:?}); \
-         both ends used {:.0} % of a core (quiet {:.0} %); dropped: {dropped:?}",
+         both ends used {:.0} % of a core (quiet {:.0} %); another client joined in {joined:?}; dropped: {dropped:?}",
         attacked.lost,
         attacked.lost + attacked.trips.len() as u64,
         attacked.p99(),

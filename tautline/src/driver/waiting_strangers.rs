@@ -5,7 +5,7 @@
 //! have their share of the time again. What peers have sent meanwhile thus waits for one service, however many strangers call.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tautline_proto::{Instant as Steady, Now};
@@ -21,8 +21,11 @@ const MOST: Duration = Duration::from_millis(1);
 
 /// The most datagrams of strangers that wait, and their bytes: after a server's restart, some hundred clients return together. If
 /// one more comes, strangers' datagrams are dropped for a moment, counted as `overloaded`.
-pub(super) const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
+
+/// The most of them that are from one host: whatever that sends, others find room.
+const MAX_OF_HOST: usize = 64;
 
 /// How long strangers are refused then: until the next read.
 const A_MOMENT: Duration = Duration::from_nanos(1);
@@ -61,14 +64,17 @@ impl WaitingStrangers {
         self.next_at = now.plus(spent.min(MOST) * SHARE);
     }
 
-    fn is_full(&self) -> bool {
-        self.datagrams.len() >= MAX_WAITING
+    /// Whether there is no room for one more datagram of this host.
+    fn is_full_for(&self, host: IpAddr) -> bool {
+        let of_host = || self.datagrams.iter().filter(|(origin, _)| origin.from.ip() == host).count();
+        let waiting = self.datagrams.len();
+        waiting >= MAX_WAITING || (waiting >= MAX_OF_HOST && of_host() >= MAX_OF_HOST)
     }
 
-    /// Keeps a datagram, if there is room.
+    /// Keeps a datagram, if there is room for its bytes.
     fn push(&mut self, origin: Origin, datagram: &[u8]) -> bool {
         let bytes = self.bytes + datagram.len();
-        let has_room = !self.is_full() && bytes <= MAX_WAITING_BYTES;
+        let has_room = bytes <= MAX_WAITING_BYTES;
         if has_room {
             self.bytes = bytes;
             self.datagrams.push_back((origin, datagram.to_vec()));
@@ -96,7 +102,7 @@ impl Turner {
     fn puts_off_stranger(&mut self, now: Now, origin: Origin, datagram: &[u8]) -> bool {
         let Self { waiting_strangers, inbound, .. } = self;
         // Looking at a datagram costs as much as dropping it.
-        let is_full = waiting_strangers.is_full();
+        let is_full = waiting_strangers.is_full_for(origin.from.ip());
         if !is_full && !inbound.is_of_stranger(origin.from, datagram) {
             return false;
         }
