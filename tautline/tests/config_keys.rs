@@ -186,12 +186,14 @@ fn the_fault_of_a_key_file_names_the_setting_and_the_file() {
 
 #[test]
 fn no_text_shows_a_key_that_stands_in_the_wrong_place() {
-    let error = server().set("key", FIRST).expect_err("in code only").to_string();
+    let error = server().set("key", FIRST).expect_err("no setting").to_string();
     assert_eq!(
         error,
-        "`key` can be set in code only, because others may read settings: write the key to a file, and name it by `key_file`"
+        "`key` is no setting, because others may read settings: write the key to a file, and name it by `key_file`"
     );
-    let error = server().apply_variables([("TAUTLINE_KEY", FIRST)]).expect_err("in code only").to_string();
+    let error = server().set("keys.hmi.key", FIRST).expect_err("in a file only").to_string();
+    assert!(error.contains("name it by `keys.hmi.file`") && !error.contains(&FIRST[..6]), "{error}");
+    let error = server().apply_variables([("TAUTLINE_KEY", FIRST)]).expect_err("no setting").to_string();
     assert!(error.contains("`TAUTLINE_KEY_FILE`") && !error.contains(&FIRST[..6]), "{error}");
 
     for (name, value) in [
@@ -202,6 +204,10 @@ fn no_text_shows_a_key_that_stands_in_the_wrong_place() {
     ] {
         let error = server().set(name, &value).expect_err("not of its type").to_string();
         assert!(error.contains("a key, which is not shown") && !error.contains(&FIRST[..6]), "{error}");
+    }
+    for name in [FIRST, &format!("{FIRST}.x"), &format!("keys.{FIRST}"), &format!("keys.{FIRST}.fil")] {
+        let error = server().set(name, "x").expect_err("no such key").to_string();
+        assert!(error.contains("(a key, which is not shown)") && !error.contains(&FIRST[..6]), "{error}");
     }
     let hex = "f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f1011121314151617";
     let error = server().set(&format!("keys.{hex}.may"), "observe").expect_err("no name").to_string();

@@ -6,6 +6,7 @@ use tautline_proto::{ContentType, MessageType};
 
 use super::endpoint::EndpointError;
 use super::holders::HolderKey;
+use super::key_text::holds_key;
 use super::keys::{KEYS, Key};
 use super::qos::{STREAM_KEYS, StreamKey};
 #[cfg(feature = "secure")]
@@ -122,6 +123,15 @@ pub enum ConfigError {
     },
 }
 
+/// The name of a setting as a user wrote it, unless a secret key stands there.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if holds_key(self.0) { "(a key, which is not shown)" } else { self.0 })
+    }
+}
+
 /// `main` and `unwrap` print the `Debug` of an error, and people read it. So it is the sentence.
 impl fmt::Debug for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,26 +145,30 @@ impl fmt::Display for ConfigError {
             Self::UnknownKey { key, nearest: Some(nearest) }
             | Self::UnknownStreamKey { key, nearest: Some(nearest) }
             | Self::UnknownHolderKey { key, nearest: Some(nearest) } => {
-                write!(f, "there is no key `{key}`: did you mean `{nearest}`?")
+                write!(f, "there is no key `{}`: did you mean `{}`?", Shown(key), Shown(nearest))
             }
             Self::UnknownKey { key, nearest: None } => {
-                write!(f, "there is no key `{key}`: expected one of ")?;
+                write!(f, "there is no key `{}`: expected one of ", Shown(key))?;
                 write_names(f, KEYS.iter().map(Key::name))?;
                 f.write_str(", or a message type (command, ...) with one of ")?;
                 write_names(f, STREAM_KEYS.iter().map(StreamKey::name))
             }
             Self::UnknownStreamKey { key, nearest: None } => {
-                write!(f, "there is no key `{key}`: expected one of ")?;
+                write!(f, "there is no key `{}`: expected one of ", Shown(key))?;
                 write_names(f, STREAM_KEYS.iter().map(StreamKey::name))?;
                 write!(f, ", or a channel from 0 to {}", u16::MAX)
             }
             Self::UnknownHolderKey { key, nearest: None } => {
-                write!(f, "there is no key `{key}`: expected the name of a holder of keys, with one of ")?;
+                write!(
+                    f,
+                    "there is no key `{}`: expected the name of a holder of keys, with one of ",
+                    Shown(key)
+                )?;
                 write_names(f, HolderKey::NAMES.into_iter())
             }
             Self::KeyInText { key, instead } => write!(
                 f,
-                "`{key}` can be set in code only, because others may read settings: write the key to a file, and name it by `{instead}`"
+                "`{key}` is no setting, because others may read settings: write the key to a file, and name it by `{instead}`"
             ),
             Self::CannotBeSecured { key } => write!(
                 f,
@@ -167,7 +181,9 @@ impl fmt::Display for ConfigError {
             #[cfg(feature = "secure")]
             Self::KeyFile { key, error } => write!(f, "`{key}`: {error}"),
             Self::Keys(problem) => f.write_str(problem),
-            Self::Invalid { key, found, expected } => write!(f, "`{key}` is {found}: expected {expected}"),
+            Self::Invalid { key, found, expected } => {
+                write!(f, "`{}` is {found}: expected {expected}", Shown(key))
+            }
             Self::WrongRole { found, expected } => {
                 let (found, expected) = (found.show(), expected.show());
                 write!(

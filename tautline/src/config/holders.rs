@@ -247,6 +247,10 @@ impl Config {
             .rev()
             .find_map(|(key_name, key)| Some((rest.strip_suffix(key_name)?.strip_suffix(separator)?, key)));
         let Some((holder, key)) = known else {
+            if let Some(holder) = rest.strip_suffix("key").and_then(|holder| holder.strip_suffix(separator)) {
+                let instead = write(&format!("keys{separator}{holder}{separator}file"));
+                return Err(ConfigError::KeyInText { key: written.to_owned(), instead });
+            }
             let nearest = rest.rsplit_once(separator).and_then(|(holder, key)| {
                 Some(write(&format!("keys{separator}{holder}{separator}{}", nearest_holder_key(key)?)))
             });
