@@ -84,12 +84,15 @@ drop_reasons! {
     /// A classic datagram that holds a Python pickle. It is never decoded.
     Pickle, "pickle",
         "the datagram holds a Python pickle, which can execute code and is never decoded: let the sender send JSON";
+    /// A classic envelope with half of a surrogate pair, or with bytes that are not UTF-8.
+    NotUnicode, "not_unicode",
+        "a text of the envelope is no Unicode: it holds half of a surrogate pair (as of a file name in Python), or bytes that are not UTF-8";
     /// A payload that is not what its content type says.
     BadPayload, "bad_payload", "the payload is not what its content type says";
     /// A payload that is nested deeper than the limit.
-    TooDeep, "too_deep", "the payload is nested deeper than `max_depth`";
+    TooDeep, "too_deep", "a value of the message is nested deeper than `max_depth`";
     /// A payload with NaN or an infinity, which the settings refuse.
-    NotFinite, "not_finite", "the payload holds NaN or an infinity, and `nonfinite` is \"refuse\"";
+    NotFinite, "not_finite", "a value of the message is NaN or an infinity, and `nonfinite` is \"refuse\"";
     /// A payload that is larger than the limit.
     TooLarge, "too_large", "the payload is larger than `max_message_size`";
     /// No session with this id is known here.

@@ -58,6 +58,11 @@ pub enum JsonFault {
         /// Where the first invalid sequence begins, in bytes from the start.
         offset: usize,
     },
+    /// A string holds one half of a surrogate pair (`\ud800` to `\udfff`), which is no character.
+    LoneSurrogate {
+        /// Where its escape begins, in bytes from the start.
+        offset: usize,
+    },
     /// The text is nested deeper than [`JsonLimits::max_depth`].
     TooDeep,
     /// The text holds a number that is not finite, with [`NonFinite::Refuse`].
@@ -69,6 +74,9 @@ impl fmt::Display for JsonFault {
         match self {
             Self::Syntax { offset } => write!(f, "the text is not JSON: syntax error at byte {offset}"),
             Self::NotUtf8 { offset } => write!(f, "the text is not UTF-8: invalid at byte {offset}"),
+            Self::LoneSurrogate { offset } => {
+                write!(f, "the text holds half of a surrogate pair at byte {offset}, which is no character")
+            }
             Self::TooDeep => f.write_str("the JSON text is nested deeper than `max_depth`"),
             Self::NotFinite => {
                 f.write_str("the JSON text holds NaN or an infinity, and `nonfinite` is \"refuse\"")

@@ -9,7 +9,7 @@
 //! JSON is RFC 8259 in valid UTF-8, with two clarifications:
 //! - The literals `NaN`, `Infinity` and `-Infinity`, which Python writes, and numbers that no 64-bit float can hold (`1e999`)
 //!   are not syntax errors. [`NonFinite`] decides what happens to them.
-//! - An escaped surrogate without its other half (`"\ud800"`) is a syntax error. Python accepts it, but it is not a character,
+//! - An escaped surrogate without its other half (`"\ud800"`) is refused. Python accepts it, but it is not a character,
 //!   and no Rust string can hold it.
 //!
 //! ```

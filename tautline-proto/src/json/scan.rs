@@ -1,7 +1,7 @@
 //! The scanner. It walks over JSON text once, without recursion, and reports what it passes.
 
 use super::limits::{Check, JsonFault, JsonLimits, NonFinite};
-use super::string::RawString;
+use super::string::{RawString, is_surrogate};
 
 /// Receives the parts of a value as the scanner passes them.
 pub(super) trait Sink {
@@ -178,7 +178,11 @@ impl<'a> Cursor<'a> {
                 self.at += string.len() + 1;
                 Ok(string)
             }
-            Err(offset) => Err(JsonFault::Syntax { offset: self.at + offset }),
+            Err(offset) => {
+                let offset = self.at + offset;
+                let is_half = is_surrogate(&self.text[offset..]);
+                Err(if is_half { JsonFault::LoneSurrogate { offset } } else { JsonFault::Syntax { offset } })
+            }
         }
     }
 

@@ -113,6 +113,14 @@ fn read_unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
     Some((char::from_u32(code)?, 11))
 }
 
+/// Whether `escape` begins with the escape of a surrogate. In a string that [`RawString::split`] refuses at this place, its other half
+/// is missing.
+#[cold]
+pub(super) fn is_surrogate(escape: &str) -> bool {
+    let digits = escape.strip_prefix("\\u").and_then(|digits| digits.as_bytes().get(..4));
+    digits.and_then(hex).is_some_and(|code| (0xd800..0xe000).contains(&code))
+}
+
 /// Returns the value of hexadecimal digits.
 fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))

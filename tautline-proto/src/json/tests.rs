@@ -91,7 +91,6 @@ fn syntax_faults_are_located() {
         ("[]]", 2),
         ("\"a", 2),
         ("\"a\nb\"", 2),
-        (r#"["\ud800"]"#, 2),
         ("\u{feff}1", 0),
         ("// 1", 0),
         ("'a'", 0),
@@ -101,6 +100,18 @@ fn syntax_faults_are_located() {
         assert_eq!(normal(text), Err(JsonFault::Syntax { offset }), "{text}");
     }
     assert_eq!(check(b"\"ab\xc3\x28\"", &NULL), Err(JsonFault::NotUtf8 { offset: 3 }));
+    for (text, offset) in [
+        (r#"["\ud800"]"#, 2),
+        (r#"["\udfff"]"#, 2),
+        (r#"{"a\uDC80": 1}"#, 3),
+        (r#""\ud83d\u0041""#, 1),
+        (r#""\ude00\ud83d""#, 1),
+        (r#""\ud83d"#, 1),
+    ] {
+        assert_eq!(check_text(text), Err(JsonFault::LoneSurrogate { offset }), "{text}");
+        assert_eq!(normal(text), Err(JsonFault::LoneSurrogate { offset }), "{text}");
+    }
+    assert_eq!(check_text(r#""\ud83""#), Err(JsonFault::Syntax { offset: 1 }));
 }
 
 #[test]

@@ -167,7 +167,8 @@ pub fn unlike_settings(
         }
         let read = read_envelope(envelope, limits, &mut Vec::new()).map(drop);
         let differs = (other.use_crc != format.use_crc, other.use_sequence != format.use_sequence);
-        (read != Err(DropReason::Malformed)).then_some(match differs {
+        let is_text = !matches!(read, Err(DropReason::Malformed | DropReason::NotUnicode));
+        is_text.then_some(match differs {
             (true, false) => DropReason::OtherCrc,
             (false, _) => DropReason::OtherSequence,
             (true, true) => DropReason::OtherCrcAndSequence,
@@ -194,6 +195,7 @@ pub fn is_crc(sequence: u32, envelope: &[u8]) -> bool {
 /// - [`Pickle`](DropReason::Pickle) for a Python pickle;
 /// - [`TooDeep`](DropReason::TooDeep) and [`NotFinite`](DropReason::NotFinite) if a value breaks the `limits`;
 /// - a reason that names the member, if one is missing or of a kind that it cannot have;
+/// - [`NotUnicode`](DropReason::NotUnicode) if the text holds what is no character;
 /// - [`Malformed`](DropReason::Malformed) if the text is not a JSON object.
 pub fn read_envelope<'a>(
     envelope: &'a [u8],
@@ -203,7 +205,11 @@ pub fn read_envelope<'a>(
     if is_pickle(envelope) {
         return Err(DropReason::Pickle);
     }
-    let (metadata, data) = split_envelope(envelope, limits).map_err(drop_reason)?;
+    let (metadata, data) = split_envelope(envelope, limits).map_err(|fault| match fault {
+        // Otherwise it is no text at all.
+        JsonFault::NotUtf8 { .. } if envelope.first() == Some(&b'{') => DropReason::NotUnicode,
+        fault => drop_reason(fault),
+    })?;
     let metadata = metadata.ok_or(DropReason::BadMetadata)?;
     let data = data.ok_or(DropReason::NoData)?;
     let payload = if data.check.nonfinite {
@@ -219,6 +225,7 @@ pub fn read_envelope<'a>(
 fn drop_reason(fault: JsonFault) -> DropReason {
     match fault {
         JsonFault::Syntax { .. } | JsonFault::NotUtf8 { .. } => DropReason::Malformed,
+        JsonFault::LoneSurrogate { .. } => DropReason::NotUnicode,
         JsonFault::TooDeep => DropReason::TooDeep,
         JsonFault::NotFinite => DropReason::NotFinite,
     }

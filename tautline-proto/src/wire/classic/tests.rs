@@ -314,9 +314,26 @@ fn text_that_is_not_a_json_object_is_malformed() {
     for envelope in ["", " ", "[1]", "null", "hello.", "\u{feff}{}", &whole[1..], &format!("{whole}}}")] {
         assert_eq!(refusal(envelope), Some(DropReason::Malformed), "{envelope}");
     }
-    let mut scratch = Vec::new();
-    let not_utf8 = read_envelope(b"{\"metadata\": \"\xff\"}", &JsonLimits::default(), &mut scratch);
-    assert_eq!(not_utf8, Err(DropReason::Malformed));
+    let read = |bytes| read_envelope(bytes, &JsonLimits::default(), &mut Vec::new()).map(drop);
+    assert_eq!(read(b"\xff\xfe{\0}\0"), Err(DropReason::Malformed));
+}
+
+#[test]
+fn what_is_no_unicode_has_a_reason_of_its_own() {
+    for (member, value) in [
+        (r#""m-1""#, r#""\ud800""#),
+        (r#""plant""#, r#""\udcff.log""#),
+        (r#""message_id""#, r#""\udfff": 1, "message_id""#),
+    ] {
+        let envelope = format!(r#"{{"metadata": {}, "data": 1}}"#, METADATA.replace(member, value));
+        assert_eq!(refusal(&envelope), Some(DropReason::NotUnicode), "{envelope}");
+    }
+    for data in [r#""\ud83d\ud83d""#, r#"{"\ude00": 1}"#, r#"[1, ["\udc80"]]"#] {
+        let envelope = format!(r#"{{"metadata": {METADATA}, "data": {data}}}"#);
+        assert_eq!(refusal(&envelope), Some(DropReason::NotUnicode), "{envelope}");
+    }
+    let read = |bytes| read_envelope(bytes, &JsonLimits::default(), &mut Vec::new()).map(drop);
+    assert_eq!(read(b"{\"metadata\": \"\xff\"}"), Err(DropReason::NotUnicode));
 }
 
 #[test]
