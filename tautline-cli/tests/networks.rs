@@ -239,6 +239,16 @@ fn all_ends_may_start_before_their_network() {
 }
 
 #[test]
+fn what_a_card_has_no_room_for_is_sent_smaller() {
+    let of_ipv4 = vec!["native", "10.8.0.1", "10.8.0.2", "24"];
+    let of_ipv6 = vec!["native", "fd08::1", "fd08::2", "64"];
+    run_each("narrow end", "narrow_end.sh", &[of_ipv4, of_ipv6], |kind, printed| {
+        // Some 75 of 300 come before it; the others come when the size is found, within two seconds.
+        assert!(number_before(printed, "answered") >= 170, "{kind:?}: {printed}");
+    });
+}
+
+#[test]
 fn a_client_waits_for_a_route_that_forbids_to_send() {
     let kinds = ["native", "classic"].map(|wire| vec![wire, "10.6.0.1", "24", "prohibit"]);
     let of_ipv6 = vec!["native", "fd06::1", "64", "prohibit"];

@@ -181,10 +181,12 @@ impl PathSize {
         (self.named, self.namings) = (number, REPEATS);
     }
 
-    /// Notes that the system did not take the probe.
-    pub(super) const fn probe_not_sent(&mut self) {
-        self.probe = None;
+    /// Notes that the system did not take the probe. It counts as lost if that may be for its size. Returns whether the size in
+    /// use changed.
+    pub(super) fn probe_not_sent(&mut self, may_be_for_size: bool) -> bool {
         self.namings = 0;
+        let probe = self.probe.take().filter(|_| may_be_for_size);
+        probe.is_some_and(|probe| self.is_lost(probe.size))
     }
 
     /// What a probe says of itself.
@@ -233,9 +235,14 @@ impl PathSize {
         }
         // The heartbeat right behind the probe has arrived, and the probe has not.
         self.probe = None;
+        self.is_lost(probe.size)
+    }
+
+    /// Notes that a probe of this size was lost. Returns whether the size in use changed.
+    fn is_lost(&mut self, size: usize) -> bool {
         self.losses += 1;
-        let most = if probe.size > self.size { SEARCH_TRIES } else { PROOF_TRIES };
-        self.losses >= most && self.is_too_large(probe.size)
+        let most = if size > self.size { SEARCH_TRIES } else { PROOF_TRIES };
+        self.losses >= most && self.is_too_large(size)
     }
 
     fn arrived(&mut self, size: usize, now: Instant) -> bool {
@@ -436,6 +443,36 @@ mod tests {
             assert!(!trial.path.answered(0, Instant::from_nanos(7), trial.now));
         }
         assert!(trial.path.answered(5, Instant::from_nanos(7), trial.now), "the probe itself has arrived");
+        assert_eq!(trial.path.size(), 1_472);
+    }
+
+    #[test]
+    fn a_size_that_the_system_has_no_room_for_is_given_up_as_one_that_is_lost() {
+        let mut trial = Trial::new(8_972, 8_972);
+        trial.beats(5);
+        // Each beat ends with a probe that the system refuses, if one is due.
+        let mut beats = 0;
+        while trial.path.size() > BASE_DATAGRAM {
+            trial.path.sends(3_000);
+            trial.now = trial.now.plus(HEARTBEAT);
+            if let Some(size) = trial.path.next_probe(trial.now) {
+                trial.path.probe_sent(size, 99, trial.now);
+                trial.path.probe_not_sent(true);
+            }
+            beats += 1;
+            assert!(beats < 10, "{}", trial.path.size());
+        }
+        // A refusal for another reason says nothing of the size.
+        let mut trial = Trial::new(1_472, 1_472);
+        trial.beats(5);
+        for number in 100..200 {
+            trial.path.sends(1_472);
+            trial.now = trial.now.plus(HEARTBEAT);
+            if let Some(size) = trial.path.next_probe(trial.now) {
+                trial.path.probe_sent(size, number, trial.now);
+                assert!(!trial.path.probe_not_sent(false));
+            }
+        }
         assert_eq!(trial.path.size(), 1_472);
     }
 

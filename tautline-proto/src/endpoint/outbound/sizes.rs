@@ -76,14 +76,18 @@ impl Outbound {
         Some(id)
     }
 
-    /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer.
-    pub fn probe_not_sent(&mut self, id: PeerId) {
+    /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer. If that may be for its
+    /// size, it counts as a lost one. Returns whether smaller datagrams than before are sent now.
+    pub fn probe_not_sent(&mut self, id: PeerId, may_be_for_size: bool) -> bool {
         if let Some(recorder) = self.recorder(0) {
-            recorder.input(Kind::ProbeNotSent, [id.to_word()], &[]);
+            recorder.input(Kind::ProbeNotSent, [id.to_word(), may_be_for_size.into()], &[]);
         }
-        if let Some(peer) = peer_mut(&mut self.slots, id) {
-            peer.path.probe_not_sent();
+        let Some(peer) = peer_mut(&mut self.slots, id) else { return false };
+        let changed = peer.path.probe_not_sent(may_be_for_size);
+        if changed {
+            peer.publish_path();
         }
+        changed
     }
 
     /// Returns the size of the largest datagram on any path, in bytes. On a secured link, the size before a tag takes the place

@@ -129,7 +129,9 @@ impl Run<'_> {
                 let known = known.map(usize::try_from).transpose().ok()?;
                 outbound.path_told(peer()?, entry.word(1)?.try_into().ok()?, known);
             }
-            Kind::ProbeNotSent => outbound.probe_not_sent(peer()?),
+            Kind::ProbeNotSent => {
+                outbound.probe_not_sent(peer()?, entry.word(1)? != 0);
+            }
             _ => return None,
         }
         Some(())

@@ -203,8 +203,12 @@ impl Open {
                 self.outbound.sent(peer, SentDatagrams::one(len, 0));
                 return;
             };
-            self.outbound.probe_not_sent(peer);
-            if SocketFault::of_send(&error) != SocketFault::TooLarge {
+            let fault = SocketFault::of_send(&error);
+            // Some cards refuse in this way, again and again, what is larger than the other end of their cable takes.
+            if self.outbound.probe_not_sent(peer, fault == SocketFault::OutOfBuffers) {
+                self.suit_paths();
+            }
+            if fault != SocketFault::TooLarge {
                 return;
             }
             self.learn_path(peer, to, len);
