@@ -338,6 +338,10 @@ impl PeerTable {
     ) -> &mut InboundPeer {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.free.pop().unwrap_or_else(|| {
+            if self.slots.is_empty() {
+                // A client has one peer. Room for more would put what comes after it on other pages.
+                self.slots.reserve_exact(1);
+            }
             self.slots.push(None);
             u32::try_from(self.slots.len() - 1).expect("max_peers bounds the slots")
         });

@@ -447,6 +447,10 @@ impl Outbound {
         };
         peer.tx.next_sequence.set(next);
         if self.slots.len() <= id.slot() {
+            if self.slots.is_empty() {
+                // As in the other half: a client has one peer.
+                self.slots.reserve_exact(id.slot() + 1);
+            }
             self.slots.resize_with(id.slot() + 1, || None);
         }
         let opened = OutboundPeer::new(peer, next, self.datagram_size);
