@@ -25,7 +25,9 @@ def run(program: str) -> str:
     """Runs a program, which must end with success and warn of nothing. Returns what it printed."""
     arguments = [sys.executable, "-X", "dev", "-W", "error", "-c", program]
     result = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE)
-    assert result.returncode == 0 and not result.stderr, result.stderr
+    # In its debug mode, asyncio tells of steps that take longer than 0.1 s. On a busy machine any step may.
+    warnings = [line for line in result.stderr.splitlines() if not line.startswith("Executing <")]
+    assert result.returncode == 0 and not warnings, result.stderr
     return result.stdout
 
 
