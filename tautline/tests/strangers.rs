@@ -187,7 +187,11 @@ fn attack(
         let after = link.received();
         until("all is sent", || link.sent.load(Ordering::Relaxed) > 0);
         let (sent, handled) = (|| link.sent.load(Ordering::Relaxed), || link.handled.load(Ordering::Relaxed));
-        let expired = || link.plant.statistics().messages_dropped.of(DropReason::Expired);
+        // What waits while the machine is busy expires, or a newer command takes its place.
+        let too_old = || {
+            let dropped = link.plant.statistics().messages_dropped;
+            dropped.of(DropReason::Expired) + dropped.of(DropReason::Superseded)
+        };
         // On a busy machine the controller may be silent for so long in a short run that a stranger gets the stream.
         let refused = || {
             if is_full { 0 } else { link.plant.statistics().messages_dropped.of(DropReason::NotOwner) }
@@ -195,7 +199,7 @@ fn attack(
         // What was lost last is missing until a heartbeat comes.
         let lost = || link.received().map_or(0, |received| received.lost);
         until("every command is accounted for", || {
-            sent() <= handled() + lost() + expired() + refused() || after.is_none()
+            sent() <= handled() + lost() + too_old() + refused() || after.is_none()
         });
         let all = link.plant.statistics();
         let kernel = all.kernel_drops - all_before.kernel_drops;
