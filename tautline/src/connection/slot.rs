@@ -7,8 +7,9 @@
 //! A thread that waits for a message leads while it waits: it reads the socket itself, so no other thread has to wake it. The
 //! driver's thread stands by meanwhile, and also when it gives way to a reader that has not emptied the inbox
 //! ([`giving_way`](crate::driver)). It turns again when something is due, or when no thread has waited for [`GRACE`]. A
-//! thread that has led wakes nobody when it leaves. It moves the alarm with which the driver's thread sleeps, if that would go
-//! off too late, or before the driver's thread has to do anything. To move it seldom, it sets it to twice the grace.
+//! thread that has led wakes nobody when it leaves, and does not even move the alarm with which the driver's thread sleeps,
+//! unless that would go off too late. On cold caches, a system call there would cost more than all else here: the thread
+//! has a message in its hands. So the driver's thread looks now and then whether callers still come.
 //!
 //! Only the state under the lock decides. `is_wanted`, the unparks and the alarm are hints: a thread that wakes looks again.
 //! The alarm is planned under the lock, and never for later than something is due, or twice the grace after a thread has led.
@@ -98,8 +99,11 @@ struct SlotState<T> {
     standby: Option<Standby>,
     /// When a caller that had to wait last left.
     left_at: Option<Instant>,
-    /// From when on the driver's thread takes an idle connection over.
-    due: Option<Instant>,
+    /// When the driver's thread takes an idle connection over.
+    due: Option<Due>,
+    /// Counts the callers that have led, and keeps the grace of the last one.
+    leads: u64,
+    grace: Duration,
     /// Counts the connections. What was taken out of an earlier one does not come back.
     openings: u64,
 }
@@ -153,6 +157,8 @@ impl<T: Turns> Default for Slot<T> {
             standby: None,
             left_at: None,
             due: None,
+            leads: 0,
+            grace: GRACE,
             openings: 0,
         };
         Self { state: Mutex::new(state), returned: Condvar::new(), is_wanted: AtomicBool::new(false) }
@@ -312,15 +318,19 @@ impl<T: Turns> Slot<T> {
     fn stand_by(&self, life: &Life) {
         // Without a driver's thread, nobody stands by.
         let Some(alarm) = life.alarm() else { return };
+        let mut leads_seen = None;
         while !life.is_stopped() {
             let is_called = life.take_call();
             let mut state = lock(&self.state);
-            let looks_at = match state.place {
-                Place::Empty => break,
-                Place::Idle(_) if is_called || state.due.is_none_or(has_passed) => break,
-                Place::Idle(_) => state.due,
-                // Whoever turns moves the alarm afterwards.
-                Place::Out { .. } => None,
+            let looks_at = match (&state.place, &state.standby) {
+                (Place::Empty, _) => break,
+                (Place::Idle(_), _) if is_called || state.due.is_none_or(|due| has_passed(due.from)) => break,
+                (Place::Idle(_), _) => state.due.map(|due| due.until),
+                // Whoever turns has heard the call too.
+                (Place::Out { .. }, Some(standby)) if is_called => standby.looks_at,
+                // It has led since the last look, and may do so for long.
+                (Place::Out { .. }, _) if leads_seen.replace(state.leads) == Some(state.leads) => None,
+                (Place::Out { .. }, _) => Some(Instant::now() + 2 * state.grace),
             };
             state.standby = Some(Standby { alarm: Arc::clone(alarm), looks_at });
             alarm.plan(looks_at);
@@ -412,7 +422,7 @@ impl<T: Turns> Drop for Out<'_, T> {
             return;
         }
         state.place = kept.map_or(Place::Empty, Place::Idle);
-        let (woken, alarm) = due.map_or((None, None), |due| state.put_back(due, self.by));
+        let (woken, alarm) = due.map_or((None, None), |due| state.put_back(due, self));
         drop(state);
         if let Some(thread) = woken {
             thread.unpark();
@@ -427,7 +437,7 @@ impl<T: Turns> Drop for Out<'_, T> {
     }
 }
 
-impl<T> SlotState<T> {
+impl<T: Turns> SlotState<T> {
     /// Whether callers come again and again. One that rarely waits would cost the driver's thread more than it gains.
     fn has_waited_within(&self, grace: Duration) -> bool {
         self.left_at.is_some_and(|at| at.elapsed() < grace)
@@ -436,14 +446,14 @@ impl<T> SlotState<T> {
     /// Notes that a thread has stopped turning. Returns a caller that wants to lead, to be unparked, and the alarm of the driver's
     /// thread, if it was planned for another time: the caller applies that without the lock.
     #[inline(never)] // a caller's own loop goes past this code
-    fn put_back(&mut self, due: Due, by: Leader) -> (Option<Thread>, Option<Arc<Alarm>>) {
-        self.due = Some(due.from);
-        if let Leader::Caller(_) = by {
-            self.left_at = Some(due.left_at);
+    fn put_back(&mut self, due: Due, out: &Out<'_, T>) -> (Option<Thread>, Option<Arc<Alarm>>) {
+        self.due = Some(due);
+        if let Leader::Caller(_) = out.by {
+            self.leads += 1;
+            (self.left_at, self.grace) = (Some(due.left_at), out.grace);
         }
-        let must_move =
-            |standby: &&mut Standby| standby.looks_at.is_none_or(|at| at < due.from || due.until < at);
-        let moved = self.standby.as_mut().filter(must_move).map(|standby| {
+        let is_late = |standby: &&mut Standby| standby.looks_at.is_none_or(|at| due.until < at);
+        let moved = self.standby.as_mut().filter(is_late).map(|standby| {
             standby.looks_at = Some(due.until);
             standby.alarm.plan(standby.looks_at);
             Arc::clone(&standby.alarm)

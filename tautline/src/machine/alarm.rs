@@ -1,8 +1,8 @@
 //! A sleep whose end other threads can move without waking the sleeper. The driver's thread stands by with it.
 //!
-//! Threads that lead come back a thousand times a second, and each time the driver's thread may sleep for longer. If it had to
-//! wake for that, it would take a core, its caches and its timer from those threads. On Linux, a timer of the kernel
-//! (timerfd) sleeps for it: moving that timer is one system call.
+//! A thread that leads leaves with a message in its hands. Something may be due then before the driver's thread looks by itself.
+//! If that thread had to wake only to sleep again for less long, it would take a core and its caches. On Linux, a timer of the
+//! kernel (timerfd) sleeps for it: moving that timer is one system call, and wakes nobody.
 //!
 //! Two things end a sleep: its time, and a ring. `at` and `rung` say what the timer must be set to. Whoever changes one of them
 //! calls [`apply`](Alarm::apply) afterwards. That sets the timer, and looks again whether both are still the same: if not,
@@ -204,10 +204,13 @@ mod tests {
     /// Longer than anything here takes.
     const LONG: Duration = Duration::from_secs(20);
 
-    fn portable_too() -> Vec<Alarm> {
-        let mut alarms = vec![Alarm::new()];
+    /// An alarm of each kind that this system has.
+    fn alarms() -> Vec<Alarm> {
+        let alarms = vec![Alarm::new()];
         #[cfg(target_os = "linux")]
-        alarms.push(Alarm { timer: Timer::Portable(portable::Timer::new()), ..Alarm::new() });
+        let portable = Alarm { timer: Timer::Portable(portable::Timer::new()), ..Alarm::new() };
+        #[cfg(target_os = "linux")]
+        let alarms = alarms.into_iter().chain([portable]).collect();
         alarms
     }
 
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_sleep_ends_at_its_time_and_not_before() {
-        for alarm in portable_too() {
+        for alarm in alarms() {
             for _ in 0..3 {
                 let at = Instant::now() + SOON;
                 plan(&alarm, Some(at));
@@ -244,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_sleep_moves_both_ways() {
-        for alarm in portable_too().into_iter().map(Arc::new) {
+        for alarm in alarms().into_iter().map(Arc::new) {
             for [first, then] in [[Some(SOON), Some(5 * SOON)], [Some(LONG), Some(SOON)], [None, Some(SOON)]]
             {
                 let began = Instant::now();
@@ -265,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_ring_ends_the_present_sleep_or_the_next() {
-        for alarm in portable_too().into_iter().map(Arc::new) {
+        for alarm in alarms().into_iter().map(Arc::new) {
             plan(&alarm, None);
             alarm.ring();
             alarm.sleep();
