@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::process::Stdio;
 
@@ -206,6 +206,27 @@ fn the_listener_ends_quietly_when_its_stdout_is_closed() {
     let (code, stderr) = listener.end();
     assert_eq!(code, 0);
     assert!(!stderr.contains("panicked") && !stderr.contains("error"), "{stderr}");
+}
+
+#[test]
+fn a_send_ends_quietly_when_nobody_reads_its_answers() {
+    let listener = Listener::start(&["--reply"]);
+    let mut send = command(&["send", &listener.address, "--request", "20s"]);
+    let mut send = send
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it is built");
+    let mut lines = send.stdin.take().expect("it is piped");
+    writeln!(lines, "1").expect("it reads");
+    let mut answers = BufReader::new(send.stdout.take().expect("it is piped"));
+    answers.read_line(&mut String::new()).expect("an answer");
+    drop(answers);
+    writeln!(lines, "2").expect("it reads");
+    // It waits for no further line.
+    let finished = finished(send);
+    assert_eq!((finished.code, finished.stderr.as_str()), (0, ""));
 }
 
 #[test]

@@ -63,6 +63,8 @@ enum Unsent {
     Gone(String),
     /// It was sent, and no answer came.
     Unanswered(String),
+    /// It was sent and answered, and the answer cannot be printed.
+    Unprinted(Failure),
 }
 
 impl<'a> Sending<'a> {
@@ -100,6 +102,7 @@ impl<'a> Sending<'a> {
                 Err(Unsent::Bad(problem) | Unsent::Gone(problem) | Unsent::Unanswered(problem)) => {
                     return Err(Failure::failed(problem));
                 }
+                Err(Unsent::Unprinted(failure)) => return Err(failure),
                 Err(Unsent::Refused(problem)) => {
                     self.refused += 1;
                     self.first_refusal.get_or_insert(problem);
@@ -129,6 +132,7 @@ impl<'a> Sending<'a> {
                     self.bad += 1;
                     self.complain(line.number, "sent", &problem);
                 }
+                Err(Unsent::Unprinted(failure)) => return Err(failure),
                 Err(Unsent::Unanswered(problem)) => self.complain(line.number, "answered", &problem),
                 Err(Unsent::Refused(problem) | Unsent::Gone(problem)) => {
                     // All of them would be too many lines, and say the same.
@@ -271,7 +275,10 @@ impl<'a> Sending<'a> {
             self.unanswered += 1;
             Unsent::Unanswered(error.to_string())
         })?;
-        output::data(&message_line::line(&answer)).map_err(|failure| Unsent::Bad(failure.to_string()))?;
+        output::data(&message_line::line(&answer)).map_err(|failure| {
+            self.sent += 1;
+            Unsent::Unprinted(failure)
+        })?;
         Ok(Ok(()))
     }
 
