@@ -110,21 +110,19 @@ print(link.request(2, 20, "data").data)
     assert out == "2\n"
 
 
-def test_a_handler_that_blocks_ten_seconds() -> None:
-    began = time.monotonic()
+def test_a_handler_that_blocks_for_an_hour() -> None:
     ends("""
 entered = threading.Event()
 
 @plant.handler("data")
 def handler(message, reply):
     entered.set()
-    time.sleep(10)
+    time.sleep(3600)
 
 link.send(1)
 entered.wait(20)
 plant.close()
 """)
-    assert time.monotonic() - began < 10
 
 
 def test_a_handler_that_disconnects() -> None:

@@ -333,16 +333,22 @@ fn the_control_profile_stops_commands_until_a_reset_and_connecting_again_resets_
         send(&client);
         next(&server);
         wait_for_trip(&events);
-        send(&client);
-        until("it is dropped", || latched(&server) == 1);
+        // On a busy machine, a command may be too old before the latch sees it.
+        until("one is dropped", || {
+            send(&client);
+            latched(&server) >= 1
+        });
         assert_eq!(server.watchdogs().len(), 1, "one watchdog, not a second one for the deadline");
 
         server.disconnect();
         server.connect().expect("a free port");
         let config: Config = client_config(&server).wire(wire);
         let other = common::client(config);
-        send(&other);
-        until("it is dropped", || latched(&server) == 2);
+        let before = latched(&server);
+        until("another one is dropped", || {
+            send(&other);
+            latched(&server) > before
+        });
         assert_eq!(server.reset_all(), 1);
         send_until_taken(&other, &server);
     }
