@@ -123,7 +123,7 @@ impl ConnectError {
                 | SocketFault::HostUnreachable
                 | SocketFault::CardGone
                 | SocketFault::Blackhole => true,
-                // A route forbids it (prohibit). A server may not have the port.
+                // At a client, a route forbids sending (prohibit), and may be replaced. A server has no right to its port.
                 SocketFault::NotPermitted => matches!(role, Role::Client),
                 _ => false,
             },

@@ -44,7 +44,7 @@ pub enum BlackBoxError {
     Unreadable(std::io::Error),
     /// It is no black box.
     NotABlackBox,
-    /// A build of tautline wrote it that records in another format.
+    /// Another build of tautline wrote it, in another format.
     OtherFormat {
         /// The version of that build.
         version: String,
@@ -66,8 +66,8 @@ impl fmt::Display for BlackBoxError {
                 let format = format.as_deref().unwrap_or("older than 1");
                 write!(
                     f,
-                    "another build of tautline ({version}) wrote this black box in another format: {format}, and this build \
-                     reads {RECORD_FORMAT}; take the program `tautline` of the build that wrote it"
+                    "another build of tautline ({version}) wrote this black box: its format is {format}, and this build reads \
+                     format {RECORD_FORMAT}; use the program `tautline` of the build that wrote it"
                 )
             }
             Self::Damaged => f.write_str("the file is damaged: its contents contradict themselves"),
@@ -87,11 +87,11 @@ pub enum Half {
 }
 
 impl BlackBoxFile {
-    /// Reads a file. Of one that was cut off, what is there.
+    /// Reads a file. If it was cut off, reads what is there.
     ///
     /// # Errors
     ///
-    /// The system does not give the file, or it is no black box.
+    /// The system does not give the file, it is no black box, or it has another format than this build reads.
     pub fn open(path: &Path) -> Result<Self, BlackBoxError> {
         Self::of_bytes(&std::fs::read(path).map_err(BlackBoxError::Unreadable)?)
     }
@@ -100,7 +100,7 @@ impl BlackBoxFile {
     ///
     /// # Errors
     ///
-    /// They are no black box.
+    /// They are no black box, or they have another format than this build reads.
     pub fn of_bytes(bytes: &[u8]) -> Result<Self, BlackBoxError> {
         let mut file = Self::default();
         let mut reader = RecordReader::begin(bytes).map_err(|_| BlackBoxError::NotABlackBox)?;

@@ -353,7 +353,7 @@ named! {
     /// Which thread does the driver's work: reads datagrams, hands their messages out, and acts on time.
     DrivenBy {
         /// A thread that waits for a message, an answer, a receipt or room, while it waits; the driver's thread between such calls.
-        /// Always the driver's thread if there are inline handlers, or if it has a priority or cores of its own. The default.
+        /// Always the driver's thread if there are inline handlers, or if it has cores of its own. The default.
         Auto = "auto",
         /// Always the driver's thread.
         Thread = "thread",

@@ -7,13 +7,13 @@
 //! A thread that waits for a message leads while it waits: it reads the socket itself, so no other thread has to wake it. The
 //! driver's thread stands by meanwhile, and also when it gives way to a reader that has not emptied the inbox
 //! ([`giving_way`](crate::driver)). It turns again when something is due, or when no thread has waited for [`GRACE`]. A
-//! thread that has led wakes nobody when it leaves, and does not even move the alarm with which the driver's thread sleeps,
-//! unless that would go off too late. On cold caches, a system call there would cost more than all else here: the thread
-//! has a message in its hands. So the driver's thread looks now and then whether callers still come.
+//! thread that has led wakes nobody when it leaves. It has a message to process, and on cold caches a system call would cost it
+//! more than everything else here. So it does not even move the alarm with which the driver's thread sleeps, unless that alarm
+//! would go off too late. Instead, the driver's thread looks now and then whether callers still come.
 //!
 //! Only the state under the lock decides. `is_wanted`, the unparks and the alarm are hints: a thread that wakes looks again.
-//! The alarm is planned under the lock, and never for later than something is due, or twice the grace after a thread has led.
-//! So the driver's thread looks in time, whoever leads meanwhile.
+//! The alarm is planned under the lock. It goes off at the latest when something is due, or at twice the grace after a thread
+//! has led. So the driver's thread looks in time, whoever leads meanwhile.
 //! `src/tests/shuttle/leading.rs` tries the schedules.
 
 use std::time::{Duration, Instant};
@@ -24,8 +24,8 @@ use crate::machine::life::Life;
 use crate::sync::thread::{self, Thread, ThreadId};
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, PoisonError, has_passed, lock, park_until};
 
-/// A connection that no thread has turned for this time, or for twice this time at most, is turned by the driver's thread. A
-/// loop of 500 Hz or more that receives in each cycle so keeps the lead. Threads that wait for something else say their own grace.
+/// The driver's thread takes over a connection that no thread has turned for this time, and at the latest after twice this time.
+/// So a loop of 500 Hz or more that receives in each cycle keeps the lead. A thread that waits for room gives a shorter grace.
 pub(crate) const GRACE: Duration = Duration::from_millis(2);
 
 /// How long the driver's thread goes on when a thread wants to lead, and messages have just come: it may have what it waits
@@ -101,8 +101,9 @@ struct SlotState<T> {
     left_at: Option<Instant>,
     /// When the driver's thread takes an idle connection over.
     due: Option<Due>,
-    /// Counts the callers that have led, and keeps the grace of the last one.
+    /// Counts the callers that have led.
     leads: u64,
+    /// The grace of the caller that led last.
     grace: Duration,
     /// Counts the connections. What was taken out of an earlier one does not come back.
     openings: u64,
@@ -111,7 +112,7 @@ struct SlotState<T> {
 #[derive(Debug)]
 struct Standby {
     alarm: Arc<Alarm>,
-    /// For when the alarm is planned; `None`: not before a caller that leads now leaves.
+    /// The time for which the alarm is planned. `None`: there is none until the caller that leads now leaves.
     looks_at: Option<Instant>,
 }
 
@@ -120,8 +121,9 @@ struct Standby {
 struct Due {
     /// When its last turn ended.
     left_at: Instant,
+    /// The driver's thread takes it over if it looks at this time or later.
     from: Instant,
-    /// It must look by then.
+    /// The driver's thread must look by this time.
     until: Instant,
 }
 
@@ -326,9 +328,9 @@ impl<T: Turns> Slot<T> {
                 (Place::Empty, _) => break,
                 (Place::Idle(_), _) if is_called || state.due.is_none_or(|due| has_passed(due.from)) => break,
                 (Place::Idle(_), _) => state.due.map(|due| due.until),
-                // Whoever turns has heard the call too.
+                // The thread that turns has heard the call too.
                 (Place::Out { .. }, Some(standby)) if is_called => standby.looks_at,
-                // It has led since the last look, and may do so for long.
+                // The same thread has led since the last look, and may go on for long. It moves the alarm when it leaves.
                 (Place::Out { .. }, _) if leads_seen.replace(state.leads) == Some(state.leads) => None,
                 (Place::Out { .. }, _) => Some(Instant::now() + 2 * state.grace),
             };
@@ -443,9 +445,9 @@ impl<T: Turns> SlotState<T> {
         self.left_at.is_some_and(|at| at.elapsed() < grace)
     }
 
-    /// Notes that a thread has stopped turning. Returns a caller that wants to lead, to be unparked, and the alarm of the driver's
-    /// thread, if it was planned for another time: the caller applies that without the lock.
-    #[inline(never)] // a caller's own loop goes past this code
+    /// Notes that a thread has stopped turning. Returns a caller that wants to lead, which must be unparked. Also returns the alarm
+    /// of the driver's thread if it was planned for another time: it must be applied when the lock is free.
+    #[inline(never)] // keeps this code out of a caller's own loop
     fn put_back(&mut self, due: Due, out: &Out<'_, T>) -> (Option<Thread>, Option<Arc<Alarm>>) {
         self.due = Some(due);
         if let Leader::Caller(_) = out.by {

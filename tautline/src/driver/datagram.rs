@@ -171,7 +171,7 @@ impl Judging<'_> {
     }
 
     /// Tells the cycles that follow a stream when its message was made.
-    #[inline(never)] // so that links without cycles have a short way
+    #[inline(never)] // keeps this code out of the path of links without cycles
     fn tell_followers(&self, message: &MessageRef<'_>, arrival: &Arrival, ages: &Ages) {
         let made = self.shared.clock.instant(ages.moment(message.timestamp));
         let read_at = self.shared.clock.instant(ages.now.steady);

@@ -80,7 +80,7 @@ pub(crate) struct Turner {
     pub(crate) life: Arc<Life>,
     socket: Arc<Socket>,
     clock: Clock,
-    /// When the last read had returned.
+    /// When the last read returned.
     read_at: Steady,
     /// Taken out of the turner while it reads, because the turner works on while their contents are borrowed.
     buffers: Option<Box<Buffers>>,
@@ -128,14 +128,14 @@ pub(crate) struct Turner {
     inbound: Inbound,
     /// When a thread that receives was last seen.
     reader_seen: Option<Steady>,
-    /// The newest fault that was reported for what was sent, while a call waits for the server's answer.
+    /// The newest fault that was reported for a datagram of ours. Kept while a call waits for the server's answer.
     reported: Option<Box<Reported>>,
-    /// The server wants another key, or one at all. Until it has accepted this client.
+    /// The server wants another key, or any key at all. `None` again when it has accepted this client.
     key_problem: Option<ConnectError>,
     last_other_wire: Option<Instant>,
     /// Limits the events about strangers that were not let in.
     told_strangers: LineLimit,
-    /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. Apart from the log's limit, so that log lines about a
+    /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. The log has a limit of its own, so that log lines about a
     /// flood do not hide these events.
     fault_limit: LineLimit,
     overflow: Overflow,
@@ -258,7 +258,7 @@ impl Turner {
             handshake_began: None,
             time_to_all: TimeToAll::new(now.steady),
         });
-        // After the turner, so that it lies beside the other small things, and on few pages with them.
+        // The buffers are allocated after the turner. So the turner lies beside the other small objects, which then take few pages.
         turner.buffers = Some(Box::default());
         turner
     }

@@ -1,7 +1,7 @@
 //! Where messages go: to the caller of `turn_with`, to a request that waits for its answer, to handlers, and to the inbox.
 //!
-//! After a pause, messages of streams that keep only the newest are held back until everything is read that had come when the turn
-//! began. So the newest message is handed out first, and not the oldest one that is just fresh enough.
+//! After a pause, messages of streams that keep only the newest are held back until the turn has read everything that had come when
+//! it began. So the newest message is handed out first, and not the oldest one that is just fresh enough.
 
 use std::time::Duration;
 

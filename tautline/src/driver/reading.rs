@@ -191,7 +191,7 @@ impl Turner {
         }
     }
 
-    /// Sleeps until a datagram comes, or until then. `began`: the present time.
+    /// Sleeps until a datagram comes, or until the time `until`. `began` is the present time.
     #[inline]
     fn sleep(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Found {
         let length = until.map(|until| until.since(began));
@@ -261,7 +261,7 @@ impl Turner {
             self.more_may_wait = !reads_on
                 || count >= TURN_BUDGET
                 || (self.brought_messages && (self.leads || self.look_at_readers(now.steady, bytes)));
-            // What has come meanwhile is no part of the pause: in a flood, there would be no end of it.
+            // What came after the turn began to read does not belong to the pause. In a flood, the turn would read for too long.
             let catches_up =
                 self.held.has_room() && count < CATCH_UP_BUDGET && !self.arrivals.has_passed(began);
             if (self.more_may_wait && !catches_up) || self.life.is_stopped() {
@@ -289,7 +289,7 @@ impl Turner {
     #[cold]
     fn was_unreachable(&mut self, error: io::Error) {
         self.reported(self.server, &error);
-        // Here, so that the loop over what was read need not know how errors are dropped.
+        // It is dropped here, so that the loop over what was read does not contain the code for that.
         drop(error);
     }
 
@@ -357,7 +357,8 @@ impl Turner {
         count
     }
 
-    /// Reports the errors of a server's earlier datagrams. Unread ones take room from datagrams, and wake every wait.
+    /// Reports the errors of a server's earlier datagrams. Unread errors take room from datagrams, and end every
+    /// wait at once.
     #[cold]
     fn report_errors(&mut self) {
         let socket = Arc::clone(&self.socket);

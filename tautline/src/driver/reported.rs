@@ -1,5 +1,5 @@
-//! The newest fault that was reported for what this end sent. Used when a client has waited in vain for its server's answer: the
-//! fault says why.
+//! The newest fault that was reported for what this end sent. If a client has waited in vain for its server's answer, the fault
+//! says why.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tautline_proto::Instant as Steady;
 use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 
-/// How long a fault explains a missing answer. A client calls again several times meanwhile, and a network may report only one
+/// For how long a fault explains a missing answer. A client calls again several times meanwhile, and a network may report only one
 /// fault a second.
 const EXPLAINS_FOR: Duration = Duration::from_secs(3);
 

@@ -57,8 +57,8 @@ impl Turner {
         let comes_back = !self.leads && !self.shared.sender.caller_driven;
         while self.inbound.has_commands() {
             let Self { inbound, shared, acks, .. } = self;
-            // Few datagrams for each hold of the lock, so that senders do not wait for long; but several, because a driver that
-            // serves many peers would wait for as many senders.
+            // Few datagrams for each hold of the lock, so that senders do not wait for long. But more than one: otherwise a driver
+            // that serves many peers would wait for as many senders.
             let failed = shared.sender.transmit.briefly(|line| {
                 let commands = std::iter::from_fn(|| inbound.poll_command()).take(COMMANDS_AT_ONCE);
                 let carry_out = |command| match command {
@@ -83,8 +83,8 @@ impl Turner {
         }
     }
 
-    /// Sends the acknowledgements that have waited for long enough; at the `end` of reading, all that must not wait for the next turn.
-    /// A datagram of the same peer may have taken one along.
+    /// Sends the acknowledgements that have waited for long enough. At the `end` of reading, sends all that must not wait for the next
+    /// turn. A datagram to the same peer may have carried one already.
     #[inline]
     pub(super) fn acknowledge(&mut self, now: Now, end: bool) {
         if self.acks.are_waiting() {

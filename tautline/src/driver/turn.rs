@@ -1,4 +1,5 @@
-//! A turn: reads, and then does everything that is due. When the next turn must come, and how a connection ends that fails.
+//! A turn reads, and then does everything that is due. This file also says when the next turn must come, and ends a connection that
+//! has failed.
 //!
 //! `connection` calls it. Reading and what follows from a datagram are in [`reading`](super::reading).
 
@@ -42,8 +43,8 @@ impl Turner {
     }
 
     /// Waits for at most `wait` (`None`: until something is due), then does everything that is due: a bounded number of
-    /// datagrams, and every timer. Returns the number of datagrams. With a `wait` of zero, 0 means that none was left, but
-    /// for those of strangers that must wait.
+    /// datagrams, and every timer. Returns the number of datagrams. With a `wait` of zero, 0 means that none was left,
+    /// except those of strangers that must wait.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(crate) fn turn(&mut self, wait: Option<Duration>, sink: Sink<'_>) -> usize {
         let (now, datagrams) = self.read(wait, sink);
@@ -159,7 +160,7 @@ impl Turner {
         earlier(earlier(protocol, of_users), earlier(earlier(write_on, self.watch_at), acks))
     }
 
-    /// When the last read had returned.
+    /// When the last read returned.
     pub(crate) const fn read_at(&self) -> Steady {
         self.read_at
     }

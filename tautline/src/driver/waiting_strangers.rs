@@ -1,8 +1,8 @@
 //! Strangers' datagrams that wait until their turn comes, and the time that strangers may take. docs/protocol.md §5.5.
 //!
-//! To serve a stranger takes system calls, and on a secured link cryptography: as long as many datagrams of peers take. So a turn
-//! serves one, and measures how long that takes. The datagrams of further strangers wait here, for a later turn and until strangers
-//! have their share of the time again. What peers have sent meanwhile thus waits for one service, however many strangers call.
+//! To serve a stranger takes system calls, and cryptography on a secured link. It takes as long as many datagrams of peers. So a
+//! turn serves one stranger, and measures the time. The datagrams of further strangers wait here for a later turn, and until
+//! strangers have their share of the time again. So the datagrams of peers wait for one stranger at most, however many call.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -16,21 +16,21 @@ use super::{Sink, Turner};
 /// Strangers may take one part in so many of the time.
 pub(super) const SHARE: u32 = 10;
 
-/// The most that one service counts. What takes longer was not the stranger: another thread had the core.
+/// A service counts as this time at most. If it took longer, the stranger was not the reason: another thread had the core.
 const MOST: Duration = Duration::from_millis(1);
 
-/// The most datagrams of strangers that wait, and their bytes: after a server's restart, some hundred clients return together. If
-/// one more comes, strangers' datagrams are dropped for a moment, counted as `overloaded`.
+/// The most datagrams of strangers that wait, and the most bytes of them. They are enough for the some hundred clients that return
+/// together after a server's restart. If there is no room, a stranger's datagram is dropped, counted as `overloaded`.
 const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
-/// The most of them that are from one host: whatever that sends, others find room.
+/// The most of them that are from one host. So however much it sends, other hosts find room.
 const MAX_OF_HOST: usize = 64;
 
-/// How long strangers are refused then: until the next read.
+/// How long the protocol refuses strangers if there is no room. This is over at the next read.
 const A_MOMENT: Duration = Duration::from_nanos(1);
 
-/// The most datagrams in a row that wait and need no service, and so are dropped.
+/// The most waiting datagrams that one turn drops because they need no service.
 const DROPPED_TOGETHER: usize = 16;
 
 /// The datagrams that wait, the oldest first.
@@ -40,7 +40,7 @@ pub(super) struct WaitingStrangers {
     bytes: usize,
     /// The present turn has served a stranger.
     was_served: bool,
-    /// From when on strangers have their share of the time again.
+    /// When strangers have their share of the time again.
     next_at: Steady,
 }
 
@@ -57,7 +57,7 @@ impl WaitingStrangers {
         if self.datagrams.is_empty() { None } else { Some(self.next_at) }
     }
 
-    /// A stranger was served, which began at `now`.
+    /// Notes that a stranger was served. That began at `now`, and took `spent`.
     #[cold]
     pub(super) fn has_served(&mut self, spent: Duration, now: Steady) {
         self.was_served = true;
@@ -101,14 +101,14 @@ impl Turner {
     #[cold]
     fn puts_off_stranger(&mut self, now: Now, origin: Origin, datagram: &[u8]) -> bool {
         let Self { waiting_strangers, inbound, .. } = self;
-        // Looking at a datagram costs as much as dropping it.
+        // If there is no room, the protocol looks whose datagram it is. To look here too would cost as much as to drop it.
         let is_full = waiting_strangers.is_full_for(origin.from.ip());
         if !is_full && !inbound.is_of_stranger(origin.from, datagram) {
             return false;
         }
         let is_kept = !is_full && waiting_strangers.push(origin, datagram);
         if !is_kept {
-            // So the protocol drops a stranger's, unless it is of a peer that had to make room: that peer is served.
+            // So the protocol drops a stranger's datagram. But it serves a peer that had to make room.
             inbound.refuse_strangers_until(now.steady.plus(A_MOMENT));
         }
         is_kept
@@ -127,7 +127,7 @@ impl Turner {
         if was_served || self.waiting_strangers.next_deadline().is_none() {
             return;
         }
-        // A new time, after the end of the refusal that begins when the queue is full.
+        // The clock is read again, so that a refusal for want of room is over by this time.
         *now = self.clock.now();
         if now.steady >= self.waiting_strangers.next_at {
             self.serve_first_waiting(*now, scratch, sink);
@@ -152,7 +152,7 @@ impl Turner {
         self.hand_out_held(now, sink);
     }
 
-    /// A stranger is a peer now. Its next datagrams must not overtake those that wait here.
+    /// Takes what waits here of a stranger that is a peer now. Its next datagrams must not overtake that.
     fn take_following(&mut self, peer: SocketAddr, now: Now, scratch: &mut Vec<u8>, sink: &mut Sink<'_>) {
         while !self.life.is_stopped() {
             let Self { waiting_strangers, inbound, .. } = self;

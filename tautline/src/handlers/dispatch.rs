@@ -292,7 +292,7 @@ pub(crate) struct Dispatcher<R> {
 }
 
 /// Gives a copy of the message to a queued handler. Returns whether it replaced one that the handler had not seen.
-#[inline(never)] // the message of an inline handler goes past this code
+#[inline(never)] // keeps this code out of the path of inline handlers
 fn enqueue<R: Send + 'static>(
     queue: &Arc<HandlerQueue<R>>,
     pool: &Arc<Pool>,
@@ -397,7 +397,7 @@ impl<R: Send + 'static> Dispatcher<R> {
     ///
     /// Reads the clock once between two checks, not for each message: a message that starts later passes its limit
     /// later.
-    #[inline(never)] // the message of an inline handler goes past this code
+    #[inline(never)] // keeps this code out of the path of inline handlers
     fn arm(&mut self, limit: Duration) {
         if self.armed_for.is_some_and(|armed| armed <= limit) {
             return;

@@ -1,13 +1,14 @@
-//! A sleep whose end other threads can move without waking the sleeper. The driver's thread stands by with it.
+//! The sleep of one thread. Other threads can move its end without waking that thread. The driver's thread sleeps so while it
+//! stands by.
 //!
-//! A thread that leads leaves with a message in its hands. Something may be due then before the driver's thread looks by itself.
-//! If that thread had to wake only to sleep again for less long, it would take a core and its caches. On Linux, a timer of the
-//! kernel (timerfd) sleeps for it: moving that timer is one system call, and wakes nobody.
+//! When a thread that has led leaves, something may be due before the driver's thread looks by itself. If the driver's thread had
+//! to wake up only to choose a shorter sleep, it would take a core and its caches. On Linux, it sleeps until a timer of the kernel
+//! (timerfd) ends: to move that timer takes one system call, and wakes nobody.
 //!
-//! Two things end a sleep: its time, and a ring. `at` and `rung` say what the timer must be set to. Whoever changes one of them
-//! calls [`apply`](Alarm::apply) afterwards. That sets the timer, and looks again whether both are still the same: if not,
-//! it sets the timer anew. So however the calls of several threads mix, the last one that sets the timer sets it to what both
-//! say. All accesses are sequentially consistent. `src/tests/shuttle/wakeups.rs` tries the schedules.
+//! Two things end a sleep: its time, and a ring. `at` and `rung` say what the timer must be set to. A thread that changes one of
+//! them calls [`apply`](Alarm::apply) afterwards. That sets the timer, and then looks whether both are still the same. If not, it
+//! sets the timer again. So in whatever order several threads call it, the last setting of the timer is what both say. All
+//! accesses are sequentially consistent. `src/tests/shuttle/wakeups.rs` tries the schedules.
 
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ impl Alarm {
 
     /// Ends the present sleep, or the next one.
     pub(crate) fn ring(&self) {
-        // A ring that was not seen yet has ended the sleep already.
+        // An earlier ring that the sleeper has not seen yet ends the sleep already.
         if !self.rung.swap(true, Ordering::SeqCst) && self.asleep.load(Ordering::SeqCst) {
             self.apply();
         }
@@ -125,7 +126,7 @@ mod kernel {
             match self {
                 Self::Kernel(timer) => {
                     let left = |at: Instant| at.saturating_duration_since(Instant::now()).max(AT_ONCE);
-                    // It was tried, so it does not fail.
+                    // `new` has tried the call, so it does not fail.
                     let _ = set(timer, at.map_or(Duration::ZERO, left));
                 }
                 Self::Portable(timer) => timer.set(at),
@@ -155,7 +156,7 @@ mod kernel {
     }
 }
 
-/// A timer where the kernel has none: the sleeper wakes at the time that was set first, and then sleeps on.
+/// A timer for systems without timerfd. If its end was moved to a later time, the sleeper wakes at the earlier one, and sleeps on.
 mod portable {
     use std::time::Instant;
 
@@ -186,7 +187,7 @@ mod portable {
                 let until = *at;
                 let has_passed;
                 (at, has_passed) = wait_until(&self.moved, at, until);
-                // If it was moved meanwhile, the sleep goes on.
+                // If the end was moved meanwhile, the sleep goes on.
                 if has_passed && *at == until {
                     return;
                 }

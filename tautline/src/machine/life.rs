@@ -15,7 +15,7 @@ pub(crate) struct Life {
     waker: SocketWaker,
     /// The driver's thread was called. Order: set (release) before its alarm rings, read (acquire) by that thread.
     called: AtomicBool,
-    /// With what the driver's thread stands by, if there is one.
+    /// The driver's thread sleeps with it while it stands by. `None` if there is no such thread.
     alarm: Option<Arc<Alarm>>,
     /// The system has refused to send from the socket's place. Order: relaxed; the thread that sets it wakes the driver
     /// afterwards, and a driver that overlooks it sees it at its next turn.
@@ -30,7 +30,7 @@ impl Life {
         Self { stopped, orphaned, waker, called, alarm, displaced }
     }
 
-    /// With what the driver's thread stands by, if there is one.
+    /// The alarm with which the driver's thread sleeps while it stands by. `None` if there is no such thread.
     pub(crate) const fn alarm(&self) -> Option<&Arc<Alarm>> {
         self.alarm.as_ref()
     }

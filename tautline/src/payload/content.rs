@@ -111,7 +111,7 @@ impl Encode for &Payload {
         append(self.bytes(), limits, out)
     }
 
-    /// Not the bytes of a deep payload: `write` compares the depth with the limit of the interface.
+    /// Returns `None` for a deep payload, so that `write` compares its depth with the limit of the interface.
     #[inline]
     fn encoded(&self) -> Option<(ContentType, &[u8])> {
         (!self.is_deep).then(|| (Payload::content_type(self), self.bytes()))

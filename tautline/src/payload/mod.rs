@@ -38,7 +38,7 @@ pub struct PayloadLimits {
     pub nonfinite: NonFinite,
 }
 
-/// The greatest depth that an interface accepts if its settings do not say more.
+/// The greatest depth that an interface accepts by default.
 const USUAL_DEPTH: usize = 32;
 
 impl Default for PayloadLimits {
@@ -81,7 +81,7 @@ pub struct Payload {
     /// Invariant: `bytes` passed [`check`] for this content type.
     content_type: ContentType,
     bytes: Vec<u8>,
-    /// Whether it is nested deeper than an interface usually accepts. Sending then compares the depth with the interface's limit.
+    /// Whether it is nested deeper than an interface accepts by default. Sending then compares the depth with the interface's limit.
     is_deep: bool,
 }
 
@@ -149,7 +149,7 @@ impl Payload {
         checked.map(|checked| Self { bytes, ..checked })
     }
 
-    /// Makes a payload of bytes that keep the limits. Few are deep, so the usual depth is tried first.
+    /// Makes a payload of bytes that keep the limits. Few payloads are deep, so the default depth is tried first.
     fn made(
         content_type: ContentType,
         make: impl Fn(&PayloadLimits) -> Result<Vec<u8>, EncodeError>,
@@ -163,7 +163,7 @@ impl Payload {
         }
     }
 
-    /// Checks other limits than those of any interface, such as those of one: `config.settings()?.payload_limits()`.
+    /// Checks whether the payload keeps these limits. Those of an interface are `config.settings()?.payload_limits()`.
     ///
     /// # Errors
     /// The payload is too large or nested too deep for these limits.

@@ -50,7 +50,7 @@ fn count(messages: u64) -> usize {
     usize::try_from(messages).unwrap_or(usize::MAX)
 }
 
-/// The error alone. It is not copied out of its box where messages are sent.
+/// Returns the error alone. It is copied out of its box here, so that the code that sends messages does not contain the copy.
 #[cold]
 #[allow(clippy::boxed_local)] // it comes in its box
 pub(crate) fn error_of(failed: Box<Failed>) -> SendError {

@@ -18,8 +18,8 @@
 //! A sender that must wait for the writer waits at the turnstile. One that writes much lets go of the writer after each
 //! [`MAX_RUN`] datagrams, or each [`PIECE`] of a job in pieces, and goes through the turnstile before it takes it again. The driver
 //! says that it waits, and senders let it go first: so it waits for one of those at most, however many senders there are. The lock
-//! alone would not do that, because whoever releases it is the first to take it again. What waits is left to a sender at the
-//! turnstile, and not written by the driver: the driver reads meanwhile.
+//! alone would not do that, because whoever releases it is the first to take it again. The
+//! driver leaves what waits to a sender at the turnstile, and reads meanwhile.
 //!
 //! Lock order: `turnstile`, `writer`, `backlog`. The turnstile's lock is held until the writer's is taken, and the backlog's
 //! for a push or a pop only.
@@ -283,7 +283,7 @@ impl<W: Writer> Handover<W> {
                 drop(writer);
                 return Handed { outcome: None, wake_driver: self.finish_backlog(left) };
             }
-            // The backlog is full, and may hold earlier jobs of this thread. It helps until there is room.
+            // The backlog is full, and may hold earlier jobs of this thread. So it writes until there is room.
             let mut helped = 0;
             loop {
                 let (count, is_done) = self.write_waiting(&mut writer, MAX_RUN, rank);

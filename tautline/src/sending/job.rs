@@ -63,7 +63,7 @@ impl Terms {
     }
 }
 
-/// The time that is so far away.
+/// The present time and `left`; `None` if that is too far away.
 #[inline(never)]
 fn after(left: Duration) -> Option<Instant> {
     Instant::now().checked_add(left)

@@ -82,7 +82,7 @@ impl Sender {
         let mut goes_on = true;
         loop {
             self.room.enter();
-            // Also after the deadline: there may be a little room, for which nobody is woken.
+            // It looks after the deadline too: there may be a little room, for which nobody is woken.
             let has_room = self.has_room(target);
             if has_room || !goes_on {
                 self.room.leave();

@@ -23,8 +23,8 @@ pub(crate) trait Leads: std::fmt::Debug + Send + Sync {
     /// Waits as [`Pause`] says, and does the driver's work if it may.
     fn pause(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) -> bool;
 
-    /// As [`pause`](Self::pause), for a thread that waits again within `grace` or has no more to wait for: the driver's thread
-    /// goes on after that time.
+    /// As [`pause`](Self::pause), for a thread that waits again within `grace`, or not at all. If it does not come back in that
+    /// time, the driver's thread takes over.
     fn pause_within(
         &self,
         grace: Duration,
@@ -41,10 +41,10 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until the thread has done its work. What it returns, or a panic, is lost.
+/// Waits until the thread has done its work. Its result, or its panic, is lost.
 ///
-/// It has ended then, except on Windows: while the calling thread destroys its thread-local values there, no other thread can end,
-/// and `join` would wait for ever.
+/// Except on Windows, the thread has ended then. On Windows no other thread can end while the calling thread destroys its
+/// thread-local values: there `join` would wait for ever.
 pub(crate) fn wait_for(thread: thread::JoinHandle<()>) {
     #[cfg(windows)]
     while !thread.is_finished() {

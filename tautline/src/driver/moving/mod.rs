@@ -38,7 +38,7 @@ const LOOKS_EACH: u32 = 3;
 
 /// Where the socket is, and where it may go.
 #[derive(Debug)]
-// The time first: it lies beside what every turn looks at.
+// `due` comes first, so that it lies beside what every turn reads.
 #[repr(C)]
 pub(crate) struct Moving {
     /// The earlier of the two. Each turn reads it, and does not wait if it is over.

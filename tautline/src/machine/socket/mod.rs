@@ -74,7 +74,7 @@ pub(crate) fn as_users_know(address: SocketAddr) -> SocketAddr {
     }
 }
 
-#[inline(never)] // addresses of IPv4 go past this code
+#[inline(never)] // keeps this code out of the path of IPv4 addresses
 fn v6_as_users_know(address: SocketAddrV6) -> SocketAddr {
     // Keeps the zone of an address that is IPv6.
     address.ip().to_ipv4_mapped().map_or(address.into(), |ip| (ip, address.port()).into())
@@ -386,7 +386,7 @@ impl Socket {
                     self.note_cleared(tries, &error);
                     return Ok(());
                 }
-                // If it fails in the end, the errors were its own.
+                // If every try fails, this datagram itself is the reason.
                 Err(next) => error = next,
             }
         }
@@ -428,9 +428,9 @@ impl Socket {
         self.cleared_error.load(Ordering::Relaxed) && self.cleared_error.swap(false, Ordering::Relaxed)
     }
 
-    /// Takes errors off the error queue, with the destinations that they are about, at most [`MAX_ERRORS`]. After a call has
-    /// cleared an error, no read returns it any more, but it still wakes every wait. If errors are left, the kernel gives the next
-    /// call one of them, so that [`has_cleared_error`](Self::has_cleared_error) tells of them again.
+    /// Takes errors off the error queue, at most [`MAX_ERRORS`], each with the destination of its datagram. After a call has
+    /// cleared an error, no read returns it any more, but in the queue it still ends every wait at once. If errors are left, the
+    /// kernel returns one of them from the next call, so [`has_cleared_error`](Self::has_cleared_error) is true again.
     pub(crate) fn take_errors(&self) -> impl Iterator<Item = (SocketAddr, io::Error)> {
         let most = if self.is_client { 0 } else { MAX_ERRORS };
         std::iter::from_fn(|| platform::queued_error(&self.udp)).take(most)

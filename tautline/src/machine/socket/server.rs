@@ -47,7 +47,7 @@ impl ServerSocket {
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let received = self.0.receive(buffer);
         if self.0.has_cleared_error() {
-            // Unread errors would take room from datagrams, and wake every wait.
+            // Unread errors would take room from datagrams, and end every wait at once.
             self.0.take_errors().for_each(drop);
         }
         match received {

@@ -37,7 +37,7 @@ struct Inner {
 
 impl Sources {
     /// Notes where a datagram came from and which address it was for.
-    #[inline(never)] // other sockets go past this code
+    #[inline(never)] // keeps this code out of the path of other sockets
     pub(super) fn arrived(&self, from: SocketAddr, at: Source) {
         let mut inner = lock(&self.0);
         if inner.latest[inner.newest] == Some((from, at)) {

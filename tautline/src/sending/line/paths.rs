@@ -204,7 +204,7 @@ impl Open {
                 return;
             };
             let fault = SocketFault::of_send(&error);
-            // Some cards refuse in this way, again and again, what is larger than the other end of their cable takes.
+            // Some network cards always refuse in this way what is larger than the other end of their cable takes.
             if self.outbound.probe_not_sent(peer, fault == SocketFault::OutOfBuffers) {
                 self.suit_paths();
             }

@@ -216,7 +216,7 @@ unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) -> Option<S
 }
 
 /// A reply cannot come from a group or a broadcast address. There the kernel chooses.
-#[inline(never)] // sockets of one address go past this code
+#[inline(never)] // keeps this code out of the path of sockets at one address
 fn source_of_ipv6(ip: Ipv6Addr, card: u32) -> Option<Source> {
     let is_of_many =
         ip.is_multicast() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_multicast() || ip.is_broadcast());

@@ -100,7 +100,7 @@ pub(super) fn unspecified(like: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The tries of a send that the system refuses for now.
+/// How often a send is tried that the system refuses for now.
 const TRIES: usize = 8;
 
 /// Sends, and tries it again at once if the system refuses it for now: Wine refuses a send (WSAEWOULDBLOCK) while another thread sends
