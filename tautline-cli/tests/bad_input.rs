@@ -33,7 +33,7 @@ fn a_network_card_in_place_of_an_address_is_told_with_the_setting_for_it() {
     }
 }
 
-/// Whoever needs the file learns of it too late otherwise.
+/// Otherwise the user would notice only when the file is needed.
 #[test]
 #[cfg(unix)]
 fn a_folder_that_takes_no_black_box_is_found_at_the_start() {

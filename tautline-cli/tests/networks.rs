@@ -260,7 +260,7 @@ fn a_client_waits_for_a_route_that_forbids_to_send() {
     });
 }
 
-/// The kernel refuses every datagram, as a firewall does. What is said names that, on both wires.
+/// The kernel refuses every datagram, as a firewall does. The error says so, on both wires.
 #[test]
 fn it_is_said_that_the_kernel_sends_nothing() {
     let Some(without_call) = without_call() else { return };

@@ -86,7 +86,7 @@ drop_reasons! {
         "the datagram holds a Python pickle, which can execute code and is never decoded: let the sender send JSON";
     /// A classic envelope with half of a surrogate pair, or with bytes that are not UTF-8.
     NotUnicode, "not_unicode",
-        "a text of the envelope is no Unicode: it holds half of a surrogate pair (as of a file name in Python), or bytes that are not UTF-8";
+        "a text of the envelope is not valid Unicode: it holds half of a surrogate pair (as some file names in Python do), or bytes that are not UTF-8";
     /// A payload that is not what its content type says.
     BadPayload, "bad_payload", "the payload is not what its content type says";
     /// A payload that is nested deeper than the limit.

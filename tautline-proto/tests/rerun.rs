@@ -38,7 +38,7 @@ fn bad_runs_of_secured_links_are_run_again_without_their_keys() {
 #[cfg(feature = "secure")]
 const QUIET_RECORD: u64 = 7_072_529_275_289_969_939;
 
-/// A program that reads an entry or a state of another build as its own tells nonsense. So each format has a number.
+/// If a program took the entries or states of another build for its own, it would report nonsense. So each format has a number.
 #[test]
 #[cfg(feature = "secure")]
 fn a_record_that_changes_has_another_format() {

@@ -259,7 +259,8 @@ fn a_message_that_the_watchdog_names_resets_it() {
         (0..2).for_each(|_| drop(next(&server)));
         send(&controller);
         until("it still refuses", || latched(&server) == 1);
-        // Where the system does not tell when a datagram came, one that is read late may be older than the trip. So it is repeated.
+        // Where the system does not tell when a datagram came, a reset that is read late may seem older than the trip. So it is sent
+        // again.
         until("the reset", || {
             reset(&hmi);
             thread::sleep(10 * MS);

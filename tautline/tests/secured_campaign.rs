@@ -7,7 +7,7 @@
 //! cargo test --release -p tautline --test secured_campaign -- --ignored --nocapture --test-threads 1
 //! ```
 //!
-//! In the long one of forged handshakes, the attacker has core 1. `taskset -c 0 cargo ...` keeps the link on the other one.
+//! In the long test of forged handshakes, the attacker has core 1. `taskset -c 0 cargo ...` keeps the link on the other core.
 #![cfg(feature = "secure")]
 #![allow(clippy::print_stdout)] // figures
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # All ends start while there is nothing but a loopback that is down. The network comes after one second.
 # With "proxy" behind it, the message goes through a proxy at the same address.
-# With "prohibit", the loopback is up, and a route forbids what is sent there meanwhile.
+# With "prohibit", the loopback is up, and until the network comes, a route forbids to send to the address.
 # before_network.sh PROGRAM WIRE ADDRESS LENGTH [proxy | prohibit]
 T=$1 WIRE=$2 ADDRESS=$3 LENGTH=$4 THROUGH=$5 P=
 if [ "$THROUGH" = prohibit ]; then ip link set lo up; ip route add prohibit $ADDRESS; fi

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The card of the client takes only small packets from some time on, and the server's card has no room for larger ones then: the
-# system refuses them with ENOBUFS, and nobody tells the size.
+# From some time on, the client's card takes only small packets. Then the server's card has no room for larger ones: the system
+# refuses them with ENOBUFS, and does not tell the size.
 # narrow_end.sh PROGRAM WIRE SERVER CLIENT LENGTH
 T=$1 WIRE=$2 SERVER=$3 CLIENT=$4 LENGTH=$5
 case $SERVER in *:*) NOW=nodad HOST="[$SERVER]" ;; *) NOW= HOST=$SERVER ;; esac

@@ -142,7 +142,7 @@ pub(crate) fn start(args: &[&str]) -> Child {
 /// Waits until a process has installed its handler for Ctrl-C. Before that, a signal would kill it.
 #[cfg(windows)]
 pub(crate) fn wait_until_it_catches_ctrl_c(_: &Child) {
-    // Windows does not tell. It takes some milliseconds, on a busy machine some seconds.
+    // Windows does not tell when it has. It takes some milliseconds, on a busy machine some seconds.
     std::thread::sleep(Duration::from_secs(5));
 }
 

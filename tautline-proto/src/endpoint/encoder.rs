@@ -84,7 +84,7 @@ impl Encoder {
         self.next_large.fetch_add(1, Ordering::Relaxed)
     }
 
-    #[inline(never)] // native messages go past this code, of which there is much
+    #[inline(never)] // keeps this long code out of the path of native messages
     fn begin_classic(&self, out: &mut Vec<u8>, head: &Head<'_>, format: classic::ClassicFormat) {
         let mut default_id = ShortText::default();
         let message_id = match head.message_id {

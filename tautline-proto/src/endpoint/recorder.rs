@@ -12,7 +12,7 @@ use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::{Instant, Now};
 
 /// The format of what rings hold: their entries, and the states in their marks. Raise it whenever one of them changes, so that a
-/// file of another build is told as such. `tests/rerun.rs` notices most changes. States of a build without keys have fewer fields.
+/// build with another format refuses the file. `tests/rerun.rs` notices most changes. States of a build without keys have fewer fields.
 pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "2" } else { "2-without-keys" };
 
 /// What an entry of a ring is.

@@ -113,8 +113,8 @@ fn read_unicode_escape(digits: &[u8]) -> Option<(char, usize)> {
     Some((char::from_u32(code)?, 11))
 }
 
-/// Whether `escape` begins with the escape of a surrogate. In a string that [`RawString::split`] refuses at this place, its other half
-/// is missing.
+/// Whether `escape` begins with the escape of a surrogate. If [`RawString::split`] has refused the string at this place, the other half
+/// of the pair is missing.
 #[cold]
 pub(super) fn is_surrogate(escape: &str) -> bool {
     let digits = escape.strip_prefix("\\u").and_then(|digits| digits.as_bytes().get(..4));

@@ -1,4 +1,4 @@
-//! Clients that are connected and send nothing but signs of life, as tautline's heartbeats: what the kernel alone costs.
+//! Connected clients that send only signs of life, as often as tautline sends heartbeats. They show what the kernel alone costs.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -9,18 +9,19 @@ use method::{Count, Outcome, Throughput};
 
 use crate::{Socket, is_timeout};
 
-/// How often both ends do what is due. Each time a fifth of the clients has its turn, so each end sends ten a second.
+/// How often both ends do what is due. Each time a fifth of the clients has its turn, so each client gets and sends
+/// ten signs of life a second.
 const TURN_EVERY: Duration = Duration::from_millis(20);
 const TURNS: usize = 5;
 
-/// Its length tells it from a message.
+/// A message has another length.
 const SIGN_OF_LIFE: [u8; 40] = [0; 40];
 
 pub(crate) fn clients(mode: &str) -> Option<usize> {
     mode.strip_prefix("idle-")?.parse().ok()
 }
 
-/// Answers signs of life by its own, to every client that was heard, and counts messages.
+/// Sends signs of life to every client that was heard, and counts messages.
 pub(crate) fn sink(udp: &UdpSocket, buffer: &mut [u8], received: &'static Count) -> Outcome<Infallible> {
     udp.set_read_timeout(Some(TURN_EVERY))?;
     let (mut known, mut clients) = (HashSet::new(), Vec::new());
@@ -47,7 +48,7 @@ pub(crate) fn sink(udp: &UdpSocket, buffer: &mut [u8], received: &'static Count)
     }
 }
 
-/// Sends one message at the beginning and one at the end, between which the server measures its CPU time, and signs of life
+/// Sends one message at the beginning and one at the end: between them, the server measures its CPU time. Sends signs of life
 /// meanwhile.
 pub(crate) fn stay_idle(clients: &[Socket], run: &mut Throughput) -> Outcome<()> {
     for client in clients {

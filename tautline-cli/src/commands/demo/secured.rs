@@ -15,8 +15,8 @@ const RUNS: usize = 9;
 /// The messages that are sent in each run, one after the other.
 const MESSAGES: u32 = 500;
 
-/// The tries to send a message while the kernel's buffer is full, a millisecond apart. On a busy machine, the other end may not have
-/// read for a while.
+/// How often a send is tried while the kernel's buffer is full, once a millisecond. On a busy machine, the other end may not have read
+/// for a while.
 const TRIES: u32 = 1_000;
 
 /// The size of each message, in bytes.

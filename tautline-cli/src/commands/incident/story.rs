@@ -35,7 +35,7 @@ pub(super) struct Heard {
     pub(super) peer: PeerId,
     pub(super) message_type: MessageType,
     pub(super) age: Option<Duration>,
-    /// From its time stamp until its datagram came, by two clocks that do not agree: only differences mean something.
+    /// The time from its time stamp until its datagram came. The clocks of the two ends differ, so only differences mean something.
     pub(super) on_the_way: i64,
     pub(super) bytes: usize,
 }

@@ -77,7 +77,7 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
 
 /// The settings on which the record depends.
 const CAN_BE_TRIED: &str = "These can be: heartbeat_interval, liveness_timeout, peer_expiry, reliable_tries, allow, max_peers, \
-    max_message_size, max_depth, nonfinite, mtu, use_crc, use_sequence, and of a stream lifespan, deadline, owner";
+    max_message_size, max_depth, nonfinite, mtu, use_crc, use_sequence, and lifespan, deadline and owner of a stream";
 
 /// The lifespans and deadlines of streams. The driver knows them, not the protocol.
 fn times(settings: &Settings) -> Vec<(Selector, [Option<Duration>; 2])> {

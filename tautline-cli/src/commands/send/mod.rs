@@ -185,7 +185,7 @@ impl SendResult {
     }
 }
 
-/// The reliable messages that were not acknowledged: how many, and what became of them all.
+/// How many reliable messages were not acknowledged, and how many had which outcome.
 struct Unacknowledged {
     count: u64,
     deliveries: DeliveryStats,

@@ -332,7 +332,7 @@ impl<'a> Messages<'a> {
 }
 
 /// Copies the message of a classic datagram.
-#[inline(never)] // the messages of native datagrams go past this code, of which there is much
+#[inline(never)] // keeps this long code out of the path of native messages
 fn copy_of<'a>(message: &MessageRef<'a>) -> MessageRef<'a> {
     message.clone()
 }

@@ -22,7 +22,7 @@ pub(super) struct Outputs {
 impl Outputs {
     #[inline]
     pub(super) fn are_empty(&self) -> bool {
-        // In one comparison: it is asked several times for each datagram, and nearly always all are empty.
+        // One comparison for all three: this is asked several times for each datagram, and nearly always all are empty.
         self.events.len() | self.commands.len() | self.replies.len() == 0
     }
 }

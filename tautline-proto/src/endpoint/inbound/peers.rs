@@ -339,7 +339,7 @@ impl PeerTable {
         self.serial = self.serial.wrapping_add(1);
         let slot = self.free.pop().unwrap_or_else(|| {
             if self.slots.is_empty() {
-                // A client has one peer. Room for more would put what comes after it on other pages.
+                // A client has one peer. Room for more would move the objects behind it to other pages.
                 self.slots.reserve_exact(1);
             }
             self.slots.push(None);

@@ -181,8 +181,8 @@ impl PathSize {
         (self.named, self.namings) = (number, REPEATS);
     }
 
-    /// Notes that the system did not take the probe. It counts as lost if that may be for its size. Returns whether the size in
-    /// use changed.
+    /// Notes that the system did not take the probe. If the reason may be its size, the probe counts as lost. Returns whether the
+    /// size in use changed.
     pub(super) fn probe_not_sent(&mut self, may_be_for_size: bool) -> bool {
         self.namings = 0;
         let probe = self.probe.take().filter(|_| may_be_for_size);
@@ -462,7 +462,7 @@ mod tests {
             beats += 1;
             assert!(beats < 10, "{}", trial.path.size());
         }
-        // A refusal for another reason says nothing of the size.
+        // A refusal for another reason says nothing about the size.
         let mut trial = Trial::new(1_472, 1_472);
         trial.beats(5);
         for number in 100..200 {

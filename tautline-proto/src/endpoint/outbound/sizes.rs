@@ -76,8 +76,8 @@ impl Outbound {
         Some(id)
     }
 
-    /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer. If that may be for its
-    /// size, it counts as a lost one. Returns whether smaller datagrams than before are sent now.
+    /// Notes that the system did not take the probe that [`apply`](Self::apply) wrote last for this peer. If the reason may be its
+    /// size, the probe counts as lost. Returns whether smaller datagrams than before are sent now.
     pub fn probe_not_sent(&mut self, id: PeerId, may_be_for_size: bool) -> bool {
         if let Some(recorder) = self.recorder(0) {
             recorder.input(Kind::ProbeNotSent, [id.to_word(), may_be_for_size.into()], &[]);

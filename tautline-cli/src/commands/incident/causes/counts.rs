@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-/// From this time on, a handler or the wait of a datagram takes long for a control loop.
+/// For a control loop, a handler that runs for this time is slow, and so is a datagram that waits for it.
 pub(super) const LONG_NS: u64 = 20_000_000;
 
-/// So many lost datagrams are a burst.
+/// This many lost datagrams are a burst.
 pub(super) const BURST: u64 = 10;
 
 pub(super) fn number(statistics: &Value, name: &str) -> f64 {

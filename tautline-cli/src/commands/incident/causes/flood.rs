@@ -7,7 +7,7 @@ use tautline::PeerId;
 use super::super::story::{Received, Story};
 use super::cause::{Cause, Kind};
 
-/// So many datagrams of strangers in the window are a flood, if they are more than those of peers.
+/// This many datagrams of strangers near the cause are a flood, if they are more than those of peers.
 const FLOOD: usize = 2_000;
 
 pub(super) fn flood(story: &Story) -> Option<Cause> {
@@ -16,7 +16,7 @@ pub(super) fn flood(story: &Story) -> Option<Cause> {
         story.dropped.iter().filter(|(at, from, _)| story.is_near(*at) && !peers.contains(from)).collect();
     let (begin, _, _) = near.first()?;
     let (end, from, reason) = near.last()?;
-    // A short flood counts, too.
+    // Only those that came during the flood count, so that a short flood is found too.
     let meanwhile = story.received.iter().filter(|received| (begin..=end).contains(&&received.at)).count();
     if near.len() < FLOOD || near.len() <= meanwhile {
         return None;
@@ -34,8 +34,8 @@ pub(super) fn flood(story: &Story) -> Option<Cause> {
 const SLOT_NS: u64 = 100_000_000;
 const FAST: u64 = 200;
 
-/// A peer floods if it sends so many times as fast as it did before, in at least [`BEFORE`] slots. If the record does not show that, it
-/// floods if it sends so many times as fast as all others.
+/// A peer floods if it sends this many times as fast as before. If the record has fewer than [`BEFORE`] slots from before, the peer
+/// floods if it sends this many times as fast as all others together.
 const TIMES_AS_FAST: u64 = 10;
 const BEFORE: usize = 5;
 
@@ -43,7 +43,7 @@ const BEFORE: usize = 5;
 pub(super) fn flood_of_a_peer(story: &Story) -> Option<Cause> {
     let sent = sent_in_slots(story);
     let begin = sent.keys().map(|(_, slot)| *slot).min()?;
-    // A flood may have written over what was before it.
+    // In the record, a flood may have overwritten what came before it.
     let is_new = |first: u64| first >= begin + BEFORE as u64 || story.is_near(begin * SLOT_NS);
     story.peers.iter().find_map(|(peer, address)| {
         let is_fast = |slot: u64, count: u64| count >= FAST && story.is_near((slot + 1) * SLOT_NS);
@@ -51,7 +51,7 @@ pub(super) fn flood_of_a_peer(story: &Story) -> Option<Cause> {
         let fast: BTreeMap<u64, u64> = own.clone().filter(|(slot, count)| is_fast(*slot, *count)).collect();
         let own_first = own.clone().next()?.0;
         let (first, flood) = (*fast.keys().next()?, fast.values().sum::<u64>());
-        // Others may flood, too.
+        // Others may flood too. Their fast slots do not count.
         let meanwhile = sent.iter().filter(|((of, slot), count)| {
             of != peer && fast.contains_key(slot) && !is_fast(*slot, **count)
         });
@@ -80,7 +80,7 @@ fn sent_in_slots(story: &Story) -> BTreeMap<(PeerId, u64), u64> {
     let (mut datagrams, mut messages) = (BTreeMap::new(), BTreeMap::<_, u64>::new());
     let mut latest = BTreeMap::new();
     for Received { at, peer, number, .. } in &story.received {
-        // Numbers that are missing were sent, too: the kernel may have dropped them.
+        // Datagrams whose numbers are missing were sent too: the kernel may have dropped them.
         let number = number.unwrap_or_default();
         let before = latest.insert(*peer, number).unwrap_or(number);
         *datagrams.entry((*peer, at / SLOT_NS)).or_default() +=

@@ -1,8 +1,8 @@
 //! Names what went wrong near the cause of a file: one rule for each kind of incident.
 //!
-//! What explains the rest comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A path that
-//! has shrunk comes before the handler: on a busy machine, a driver that had to wait for the processor looks like a slow one. A peer's
-//! silence is judged last, because this end may only have been too late to hear it.
+//! A cause that explains others comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A path that
+//! has shrunk comes before the handler: on a busy machine, a driver that had to wait for the processor looks like a slow handler. A
+//! peer's silence is judged last, because this end may only have been too late to hear it.
 
 mod cause;
 mod counts;
@@ -43,7 +43,7 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
     if found.is_empty() {
         return held_up(story).into_iter().chain(outpaced(story)).chain(called_late(story)).collect();
     }
-    // Whoever sends that much is the reason why this end was too slow.
+    // A peer that sends so much is the reason why this end was too slow.
     if found.iter().any(|cause| TOO_SLOW.contains(&cause.kind)) {
         found.splice(0..0, flood_of_a_peer(story));
     }

@@ -17,11 +17,11 @@ pub(super) fn path_shrunk(story: &Story) -> Option<Cause> {
         );
         Some(Cause::new(Kind::PathShrunk, sentence))
     });
-    // What the kernel here has dropped was not lost on the path.
+    // What the kernel of this end has dropped was not lost on the path.
     told.or_else(|| silently_shrunk(story).filter(|_| story.kernel_drops() == 0))
 }
 
-/// Every path carries smaller datagrams than this.
+/// Every path carries datagrams that are smaller than this.
 const NARROWEST: usize = 500;
 
 /// A path that lets only small datagrams through, and tells nobody: large ones stop at once, and numbers are missing from then on.
@@ -30,7 +30,7 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
         let received: Vec<&Received> =
             story.received.iter().filter(|received| received.peer == *peer && received.number.is_some()).collect();
         let (last, end) = (received.last()?, story.end());
-        // From the end backwards: the largest datagrams since each of them came.
+        // From the end backwards: `largest` is the largest datagram that came after the present one.
         let mut largest = last.len;
         let at = received.iter().rposition(|received| {
             let is_larger = received.len > largest + largest / 4;
@@ -41,7 +41,7 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
         let (large, begin) = (until.last()?, until.first()?);
         let small = since.iter().map(|received| received.len).max()?;
         let wide = until.iter().filter(|received| received.len > small + small / 4).count() as u64;
-        // So many large ones would have come since.
+        // This many large ones would have come since, at the rate of before.
         let due = wide * end.saturating_sub(large.at) / (large.at - begin.at).max(1);
         let missing: u64 =
             story.gaps().iter().filter(|(at, of, _)| of == peer && *at > large.at).map(|(.., missing)| missing).sum();
@@ -60,7 +60,7 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
 }
 
 pub(super) fn loss_burst(story: &Story) -> Option<Cause> {
-    // What the kernel here has dropped was not lost on the network.
+    // What the kernel of this end has dropped was not lost on the network.
     let dropped_here = story.kernel_drops();
     let gaps = story.gaps();
     let lost: u64 = gaps.iter().map(|(.., missing)| missing).sum();

@@ -10,10 +10,11 @@ use super::cause::{Cause, Kind};
 use super::counts::LONG_NS;
 use crate::tools::output::without_codes;
 
-/// From this further time on the way, a message was delayed.
+/// A message that was on the way for this much longer than the quickest one was delayed.
 pub(super) const DELAY_NS: u64 = 50_000_000;
 
-/// The peer whose silence ended with a message that was on the way for half of the silence or longer, when it began, and that time.
+/// Finds a silence that ended with a message that was on the way for half of it or longer. Returns the peer, when the silence began,
+/// and the least delay of such a message.
 pub(super) fn delayed_silence(story: &Story) -> Option<(PeerId, At, u64)> {
     let (peer, back) = ended_silence(story)?;
     let (last, _) = story.silence_of(peer)?;
@@ -24,7 +25,7 @@ pub(super) fn delayed_silence(story: &Story) -> Option<(PeerId, At, u64)> {
     story.delays().iter().any(is_late).then_some((peer, last, least))
 }
 
-/// A peer whose silence has lasted this long when a watchdog tripped was silent.
+/// A peer counts as silent if it was not heard for this time before a watchdog tripped.
 const SILENCE_NS: u64 = 15_000_000;
 
 /// The same for other causes: some heartbeats are missing.
@@ -86,7 +87,7 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
             } else {
                 String::new()
             };
-            // An answer to its last datagram left before it was gone.
+            // An answer to its last datagram was sent before the peer was gone, so it does not count.
             let sent = story.sent.iter().filter(|(at, to, _)| *to == peer && *at > last + LONG_NS);
             let sent: u64 = sent.map(|(.., count)| count).sum();
             let silence =
@@ -121,7 +122,7 @@ pub(super) fn held_up(story: &Story) -> Option<Cause> {
     let mut latest = BTreeMap::new();
     let mut longest = None;
     for received in story.received.iter().filter(|received| story.is_near(received.at)) {
-        // The time when it came, and not when it was read.
+        // When it came, and not when it was read.
         let came = received.at - received.in_kernel;
         let before = latest.insert(received.peer, came).unwrap_or(came);
         longest = longest.max(Some((came.saturating_sub(before), before, received.peer, received.at)));

@@ -21,7 +21,7 @@ pub(super) fn clock_step(story: &Story) -> Option<Cause> {
     let sentence = || {
         let way = if moved > 0.0 { "forward" } else { "back" };
         format!(
-            "the system's clock was set {way} by {:.1} ms; time stamps and ages go on unharmed",
+            "the system's clock was set {way} by {:.1} ms; time stamps and ages are not affected",
             moved.abs() / 1e3
         )
     };
@@ -43,7 +43,7 @@ pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
     let since = last.filter(|_| story.has_tripped()).unwrap_or(0);
     let busy = story.busy.iter().filter(|(at, busy)| story.is_near(at + busy) && at + busy >= since);
     let busy = busy.max_by_key(|(_, busy)| *busy);
-    // Without a handler, the driver had to wait for the processor.
+    // If no handler has run, the driver had to wait for the processor.
     let has_handled = story.statistics.last().is_none_or(|(_, last)| number(last, "handled") > 0.0);
     let busy = busy.filter(|(_, busy)| *busy >= LONG_NS && has_handled).map(|(_, busy)| {
         format!(
@@ -113,7 +113,7 @@ pub(super) fn slow_reader(story: &Story) -> Option<Cause> {
 /// Used if nothing else was found: most messages were replaced by newer ones before anybody took them. That is no fault where only
 /// the newest counts, but it shows that messages come faster than the handler or the caller of `receive` takes them.
 pub(super) fn outpaced(story: &Story) -> impl Iterator<Item = Cause> {
-    // The ring may reach back less far than the statistics: it gives the share of messages that newer ones replace.
+    // The ring may not reach back as far as the statistics. So it only gives the share of messages that newer ones may replace.
     let near = || story.heard.iter().filter(|heard| story.is_near(heard.at));
     let share =
         near().filter(|heard| is_replaced(story, heard.message_type)).count() as f64 / near().count() as f64;
