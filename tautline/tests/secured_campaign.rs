@@ -269,7 +269,7 @@ struct Attack {
     cpu: [f64; 2],
 }
 
-/// Lets another client join from another host (where the system has one more), after this time. Returns how long that takes.
+/// After this time, lets another client join, from another address where the system has one. Returns how long that takes.
 fn joins(plant: &UdpInterface, after: Duration) -> Duration {
     std::thread::sleep(after);
     let config = client_config(plant).key(key(FIRST)).name("another");

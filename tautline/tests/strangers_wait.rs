@@ -65,7 +65,7 @@ fn pair(wire: Wire) -> (UdpInterface, tautline::Driver, UdpInterface) {
         plant.receive(Some(Duration::ZERO)).is_ok()
     });
     while driver.turn(Some(Duration::ZERO)) > 0 {}
-    // Strangers get a tenth of the time, and one counts a millisecond at most.
+    // Strangers get a tenth of the time, and to serve one counts as a millisecond at most.
     std::thread::sleep(Duration::from_millis(10));
     (plant, driver, controller)
 }

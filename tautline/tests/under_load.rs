@@ -134,7 +134,7 @@ fn assert_exact(sender: &UdpInterface, receiver: &UdpInterface, messages: u64) {
     assert_eq!((received.datagrams_dropped.total(), received.messages_dropped.total()), (0, 0));
 }
 
-/// So many threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler.
+/// This many threads stream through one interface: each sends its numbers in rising order, which is also the order at the handler.
 /// Without a `delay`, each message has a datagram of its own, also where one system call sends several. Prints the rate, and returns
 /// it in messages a second.
 fn stream(threads: u64, messages: u64, delay: Duration) -> f64 {

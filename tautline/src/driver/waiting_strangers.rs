@@ -19,8 +19,8 @@ pub(super) const SHARE: u32 = 10;
 /// A service counts as this time at most. If it took longer, the stranger was not the reason: another thread had the core.
 const MOST: Duration = Duration::from_millis(1);
 
-/// The most datagrams of strangers that wait, and the most bytes of them. They are enough for the some hundred clients that return
-/// together after a server's restart. If there is no room, a stranger's datagram is dropped, counted as `overloaded`.
+/// The most datagrams of strangers that wait, and the most bytes of them. They are enough for some hundred clients that return together
+/// after a server's restart. If there is no room, a stranger's datagram is dropped, counted as `overloaded`.
 const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 

@@ -33,7 +33,7 @@ impl Reply {
         arrival: &Arrival,
     ) {
         match (handle, &message.message_id) {
-            // In place: dropping another handle and another id takes longer.
+            // Changed in place: to make and drop another handle and another id takes longer.
             (Some(Self { arrival: kept, message_id: Id::Number(kept_id), .. }), Id::Number(id)) => {
                 (*kept, *kept_id) = (*arrival, *id);
             }

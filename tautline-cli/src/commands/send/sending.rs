@@ -63,7 +63,7 @@ enum Unsent {
     Gone(String),
     /// It was sent, and no answer came.
     Unanswered(String),
-    /// It was sent and answered, and the answer cannot be printed.
+    /// It was sent and answered, but the answer cannot be printed.
     Unprinted(Failure),
 }
 

@@ -50,7 +50,7 @@ pub(super) const FIRST_TRUST: Duration = Duration::from_millis(250);
 pub(super) struct Registry {
     closing: Closing,
     pub(super) not_allowed: NotAllowed,
-    /// After how long a silence a peer is visited for the first time.
+    /// The silence after which a peer is looked at for the first time.
     first_look: Duration,
     pub(super) peers: PeerTable,
     pub(super) counters: Arc<InboundCounters>,

@@ -195,7 +195,7 @@ pub fn is_crc(sequence: u32, envelope: &[u8]) -> bool {
 /// - [`Pickle`](DropReason::Pickle) for a Python pickle;
 /// - [`TooDeep`](DropReason::TooDeep) and [`NotFinite`](DropReason::NotFinite) if a value breaks the `limits`;
 /// - a reason that names the member, if one is missing or of a kind that it cannot have;
-/// - [`NotUnicode`](DropReason::NotUnicode) if the text holds what is no character;
+/// - [`NotUnicode`](DropReason::NotUnicode) if the text is not valid Unicode;
 /// - [`Malformed`](DropReason::Malformed) if the text is not a JSON object.
 pub fn read_envelope<'a>(
     envelope: &'a [u8],
