@@ -187,6 +187,21 @@ impl Receiver {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is our child");
     }
 
+    /// Stops the process, and waits until each of its threads has stopped. One of them may go on for a while after the signal.
+    fn stop(&self) {
+        self.signal(Signal::STOP);
+        let threads = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |thread: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(thread.path().join("stat")).expect("a thread does not end");
+            // The name of the thread, in parentheses, comes before its state.
+            status.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T'))
+        };
+        while !std::fs::read_dir(&threads).expect("it runs").all(|thread| is_stopped(thread.expect("listed")))
+        {
+            thread::sleep(MS);
+        }
+    }
+
     /// Ends the receiver. Returns its output: each line is a name and its numbers.
     fn end(mut self) -> HashMap<String, Vec<u64>> {
         drop(self.input.take());
@@ -238,7 +253,7 @@ fn stopped(
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let send = |time| send_until(Instant::now() + time, &client, channels, (&socket, receiver.plain));
     let mut sent = send(AROUND);
-    receiver.signal(Signal::STOP);
+    receiver.stop();
     sent += send(stop);
     receiver.signal(Signal::CONT);
     sent += send(AROUND);
