@@ -16,6 +16,11 @@ use super::{Sink, Turner};
 /// Strangers may take one part in so many of the time.
 pub(super) const SHARE: u32 = 10;
 
+/// After a quiet time, strangers may use their share of the next 100 ms ahead. A client that has called a process while that was
+/// stopped has sent several hellos, and sends messages after them. If each hello had to wait for its share, those messages
+/// would find no room.
+const AHEAD_NS: u64 = 100_000_000;
+
 /// A service counts as this time at most. If it took longer, the stranger was not the reason: another thread had the core.
 const MOST: Duration = Duration::from_millis(1);
 
@@ -25,7 +30,7 @@ const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
 /// The most of them that are from one host. So however much it sends, other hosts find room.
-const MAX_OF_HOST: usize = 64;
+const MAX_OF_HOST: usize = MAX_WAITING / 2;
 
 /// How long the protocol refuses strangers if there is no room. This is over at the next read.
 const A_MOMENT: Duration = Duration::from_nanos(1);
@@ -61,7 +66,8 @@ impl WaitingStrangers {
     #[cold]
     pub(super) fn has_served(&mut self, spent: Duration, now: Steady) {
         self.was_served = true;
-        self.next_at = now.plus(spent.min(MOST) * SHARE);
+        let earliest = Steady::from_nanos(now.as_nanos().saturating_sub(AHEAD_NS));
+        self.next_at = self.next_at.max(earliest).plus(spent.min(MOST) * SHARE);
     }
 
     /// Whether there is no room for one more datagram of this host.
@@ -183,24 +189,22 @@ mod tests {
 
     #[test]
     fn strangers_get_a_tenth_of_the_time() {
-        const US: Duration = Duration::from_micros(1);
-        let at = |us: u64| Steady::from_nanos(us * 1_000);
+        const STEP: Duration = Duration::from_micros(50);
         let mut waiting = WaitingStrangers::default();
-        let (mut now, mut spent) = (0, Duration::ZERO);
-        while now < 1_000_000 {
-            assert!(now == 0 || waiting.must_wait(at(now)), "a turn serves one");
-            waiting.was_served = false;
-            assert!(!waiting.must_wait(at(now)));
-            waiting.has_served(50 * US, at(now));
-            spent += 50 * US;
-            waiting.was_served = false;
-            assert!(waiting.must_wait(at(now + 499)));
-            now += 500;
-            waiting.was_served = true;
+        let mut now = Steady::from_nanos(1_000_000_000);
+        let (mut spent, end) = (Duration::ZERO, now.plus(Duration::from_secs(1)));
+        while now < end {
+            if !waiting.must_wait(now) {
+                waiting.has_served(STEP, now);
+                assert!(waiting.must_wait(now), "a turn serves one");
+                waiting.was_served = false;
+                spent += STEP;
+            }
+            now = now.plus(STEP);
         }
-        assert_eq!(spent.as_micros(), 100_000, "of a second");
-        waiting.has_served(Duration::from_secs(3), at(now));
+        assert_eq!(spent.as_millis(), 110, "a tenth of a second, and 10 ms ahead");
+        waiting.has_served(Duration::from_secs(3), now);
         waiting.was_served = false;
-        assert!(!waiting.must_wait(at(now + 10_000)));
+        assert!(!waiting.must_wait(now.plus(MOST * SHARE)));
     }
 }
