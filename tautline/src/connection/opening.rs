@@ -91,7 +91,7 @@ impl Connection {
             getrandom::fill(secret).map_err(|error| system("randomness", &error))?;
         }
         let (waiter, waker) = SocketWaiter::new().map_err(|error| no_socket(&moving, &error))?;
-        let life = Arc::new(Life::new(waker, !shared.sender.caller_driven));
+        let life = Arc::new(Life::new(waker));
         let clock = shared.clock.for_new_connection();
         let peers_before = shared.peers_so_far.load(Ordering::Relaxed);
         // Of an address that is not known yet, the longer headers.
@@ -221,6 +221,7 @@ impl Connection {
         let run = move || {
             shared.ask_for_thread();
             let _driving = shared.drivers.enter();
+            life.begin_driving();
             let _ = ready.send(());
             slot.drive(&life);
             drop(held);

@@ -7,22 +7,21 @@
 //! A thread that waits for a message leads while it waits: it reads the socket itself, so no other thread has to wake it. The
 //! driver's thread stands by meanwhile, and also when it gives way to a reader that has not emptied the inbox
 //! ([`giving_way`](crate::driver)). It turns again when something is due, or when no thread has waited for [`GRACE`]. A
-//! thread that has led wakes nobody when it leaves. It has a message to process, and on cold caches a system call would cost it
-//! more than everything else here. So it does not even move the alarm with which the driver's thread sleeps, unless that alarm
-//! would go off too late. Instead, the driver's thread looks now and then whether callers still come.
+//! thread that has led wakes nobody when it leaves, unless something is due before the driver's thread looks by itself. It has a
+//! message to process, and on cold caches a system call would cost it more than everything else here. So the driver's thread
+//! looks now and then whether callers still come.
 //!
-//! Only the state under the lock decides. `is_wanted`, the unparks and the alarm are hints: a thread that wakes looks again.
-//! The alarm is planned under the lock. It goes off at the latest when something is due, or at twice the grace after a thread
-//! has led. So the driver's thread looks in time, whoever leads meanwhile.
+//! Only the state under the lock decides. `is_wanted` and the unparks are hints: a thread that is unparked looks again.
+//! The next look of the driver's thread is noted under the lock. It comes at the latest when something is due, or at twice the
+//! grace after a thread has led. So the driver's thread looks in time, whoever leads meanwhile.
 //! `src/tests/shuttle/leading.rs` tries the schedules.
 
 use std::time::{Duration, Instant};
 
 use crate::driver::Turner;
-use crate::machine::alarm::Alarm;
 use crate::machine::life::Life;
 use crate::sync::thread::{self, Thread, ThreadId};
-use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, PoisonError, has_passed, lock, park_until};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering, PoisonError, has_passed, lock, park_until};
 
 /// The driver's thread takes over a connection that no thread has turned for this time, and at the latest after twice this time.
 /// So a loop of 500 Hz or more that receives in each cycle keeps the lead. A thread that waits for room gives a shorter grace.
@@ -111,8 +110,8 @@ struct SlotState<T> {
 
 #[derive(Debug)]
 struct Standby {
-    alarm: Arc<Alarm>,
-    /// The time for which the alarm is planned. `None`: there is none until the caller that leads now leaves.
+    thread: Thread,
+    /// When it looks by itself; `None`: not before a caller that leads now leaves.
     looks_at: Option<Instant>,
 }
 
@@ -318,8 +317,6 @@ impl<T: Turns> Slot<T> {
 
     /// Waits until the driver's thread must turn.
     fn stand_by(&self, life: &Life) {
-        // Without a driver's thread, nobody stands by.
-        let Some(alarm) = life.alarm() else { return };
         let mut leads_seen = None;
         while !life.is_stopped() {
             let is_called = life.take_call();
@@ -330,15 +327,13 @@ impl<T: Turns> Slot<T> {
                 (Place::Idle(_), _) => state.due.map(|due| due.until),
                 // The thread that turns has heard the call too.
                 (Place::Out { .. }, Some(standby)) if is_called => standby.looks_at,
-                // The same thread has led since the last look, and may go on for long. It moves the alarm when it leaves.
+                // The same thread has led since the last look, and may go on for long. It unparks this thread when it leaves.
                 (Place::Out { .. }, _) if leads_seen.replace(state.leads) == Some(state.leads) => None,
                 (Place::Out { .. }, _) => Some(Instant::now() + 2 * state.grace),
             };
-            state.standby = Some(Standby { alarm: Arc::clone(alarm), looks_at });
-            alarm.plan(looks_at);
+            state.standby = Some(Standby { thread: thread::current(), looks_at });
             drop(state);
-            alarm.apply();
-            alarm.sleep();
+            park_until(looks_at);
         }
         lock(&self.state).standby = None;
     }
@@ -424,13 +419,10 @@ impl<T: Turns> Drop for Out<'_, T> {
             return;
         }
         state.place = kept.map_or(Place::Empty, Place::Idle);
-        let (woken, alarm) = due.map_or((None, None), |due| state.put_back(due, self));
+        let woken = due.map(|due| state.put_back(due, self));
         drop(state);
-        if let Some(thread) = woken {
-            thread.unpark();
-        }
-        if let Some(alarm) = alarm {
-            alarm.apply();
+        if let Some(woken) = woken {
+            woken.into_iter().flatten().for_each(|thread| thread.unpark());
         }
         // A wake-up is a system call. A turn that no thread waits for does not need it.
         if awaited {
@@ -445,21 +437,20 @@ impl<T: Turns> SlotState<T> {
         self.left_at.is_some_and(|at| at.elapsed() < grace)
     }
 
-    /// Notes that a thread has stopped turning. Returns a caller that wants to lead, which must be unparked. Also returns the alarm
-    /// of the driver's thread if it was planned for another time: it must be applied when the lock is free.
+    /// Notes that a thread has stopped turning. Returns the threads to unpark: a caller that wants to lead, and the driver's
+    /// thread if it would look too late.
     #[inline(never)] // keeps this code out of a caller's own loop
-    fn put_back(&mut self, due: Due, out: &Out<'_, T>) -> (Option<Thread>, Option<Arc<Alarm>>) {
+    fn put_back(&mut self, due: Due, out: &Out<'_, T>) -> [Option<Thread>; 2] {
         self.due = Some(due);
         if let Leader::Caller(_) = out.by {
             self.leads += 1;
             (self.left_at, self.grace) = (Some(due.left_at), out.grace);
         }
         let is_late = |standby: &&mut Standby| standby.looks_at.is_none_or(|at| due.until < at);
-        let moved = self.standby.as_mut().filter(is_late).map(|standby| {
+        let standby = self.standby.as_mut().filter(is_late).map(|standby| {
             standby.looks_at = Some(due.until);
-            standby.alarm.plan(standby.looks_at);
-            Arc::clone(&standby.alarm)
+            standby.thread.clone()
         });
-        (self.callers.first().cloned(), moved)
+        [self.callers.first().cloned(), standby]
     }
 }

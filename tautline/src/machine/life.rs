@@ -1,8 +1,10 @@
 //! Ends and wakes a connection's driver from any thread.
 
-use crate::machine::alarm::Alarm;
 use crate::machine::socket::SocketWaker;
-use crate::sync::{Arc, AtomicBool, Ordering};
+use std::sync::OnceLock;
+
+use crate::sync::thread::{self, Thread};
+use crate::sync::{AtomicBool, Ordering};
 
 /// Ends and wakes the driver of a connection.
 #[derive(Debug)]
@@ -13,26 +15,25 @@ pub(crate) struct Life {
     /// Order: relaxed; only the driver itself sets it, from inside a handler.
     orphaned: AtomicBool,
     waker: SocketWaker,
-    /// The driver's thread was called. Order: set (release) before its alarm rings, read (acquire) by that thread.
+    /// The driver's thread was called. Order: set (release) before the thread is unparked, read (acquire) by that thread.
     called: AtomicBool,
-    /// The driver's thread sleeps with it while it stands by. `None` if there is no such thread.
-    alarm: Option<Arc<Alarm>>,
+    /// The driver's thread, if there is one.
+    driver: OnceLock<Thread>,
     /// The system has refused to send from the socket's place. Order: relaxed; the thread that sets it wakes the driver
     /// afterwards, and a driver that overlooks it sees it at its next turn.
     displaced: AtomicBool,
 }
 
 impl Life {
-    /// `has_thread`: the driver is a thread, which stands by while callers turn.
-    pub(crate) fn new(waker: SocketWaker, has_thread: bool) -> Self {
+    pub(crate) const fn new(waker: SocketWaker) -> Self {
         let [stopped, orphaned, called, displaced] = [const { AtomicBool::new(false) }; 4];
-        let alarm = has_thread.then(|| Arc::new(Alarm::new()));
-        Self { stopped, orphaned, waker, called, alarm, displaced }
+        Self { stopped, orphaned, waker, called, driver: OnceLock::new(), displaced }
     }
 
-    /// The alarm with which the driver's thread sleeps while it stands by. `None` if there is no such thread.
-    pub(crate) const fn alarm(&self) -> Option<&Arc<Alarm>> {
-        self.alarm.as_ref()
+    /// Makes the calling thread the driver's thread.
+    pub(crate) fn begin_driving(&self) {
+        // There is only one for each connection.
+        let _ = self.driver.set(thread::current());
     }
 
     pub(crate) fn stop(&self) {
@@ -58,8 +59,8 @@ impl Life {
     pub(crate) fn wake(&self) {
         self.called.store(true, Ordering::Release);
         self.waker.wake();
-        if let Some(alarm) = &self.alarm {
-            alarm.ring();
+        if let Some(driver) = self.driver.get() {
+            driver.unpark();
         }
     }
 

@@ -5,7 +5,6 @@
 
 #[cfg(all(windows, feature = "secure"))]
 pub(crate) mod access;
-pub(crate) mod alarm;
 pub(crate) mod clock;
 #[cfg(windows)]
 pub(crate) mod console;

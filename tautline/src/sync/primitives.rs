@@ -33,21 +33,6 @@ mod chosen {
     pub(crate) fn has_passed(at: Instant) -> bool {
         Instant::now() >= at
     }
-
-    /// Waits until it is notified, or until this time; `None`: only until it is notified. May return early. Returns whether the
-    /// time has passed.
-    pub(crate) fn wait_until<'a, T>(
-        notified: &Condvar,
-        guard: MutexGuard<'a, T>,
-        until: Option<Instant>,
-    ) -> (MutexGuard<'a, T>, bool) {
-        let Some(until) = until else {
-            return (notified.wait(guard).unwrap_or_else(PoisonError::into_inner), false);
-        };
-        let left = until.saturating_duration_since(Instant::now());
-        let (guard, _) = notified.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
-        (guard, has_passed(until))
-    }
 }
 
 #[cfg(shuttle)]
@@ -79,18 +64,6 @@ mod chosen {
     /// As [`park_until`]: shuttle chooses.
     pub(crate) fn has_passed(_: Instant) -> bool {
         has_passed_by_chance()
-    }
-
-    /// As [`park_until`]: shuttle chooses.
-    pub(crate) fn wait_until<'a, T>(
-        notified: &Condvar,
-        guard: MutexGuard<'a, T>,
-        until: Option<Instant>,
-    ) -> (MutexGuard<'a, T>, bool) {
-        if until.is_none() {
-            return (notified.wait(guard).unwrap_or_else(PoisonError::into_inner), false);
-        }
-        (guard, has_passed_by_chance())
     }
 }
 

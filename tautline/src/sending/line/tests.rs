@@ -24,7 +24,7 @@ fn line_to(clients: &[SocketAddr]) -> (Line, Vec<Arc<tautline_proto::PeerTxCount
     let link = |opening| Link {
         opening,
         clock: Clock::start(),
-        life: Arc::new(Life::new(SocketWaiter::new().unwrap().1, false)),
+        life: Arc::new(Life::new(SocketWaiter::new().unwrap().1)),
         encoder,
         wire: Wire::Classic,
         codec: ContentType::Json,

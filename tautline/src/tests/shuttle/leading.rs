@@ -94,12 +94,15 @@ impl Link {
         let (waiter, waker) = SocketWaiter::new().expect("a descriptor is free");
         let inbox = Inbox::new(std::sync::Arc::new(Pool::default()), std::sync::Arc::default());
         inbox.open(8, usize::MAX, crate::InboxPolicy::DropOldest);
-        let (socket, life, slot) = (Mutex::default(), Life::new(waker, true), Slot::default());
+        let (socket, life, slot) = (Mutex::default(), Life::new(waker), Slot::default());
         let link = Arc::new(Self { socket, inbox, life, slot });
         let fake = Fake { link: Arc::clone(&link), waiter, is_turning: false, gives_way: false };
         link.slot.put(Box::new(fake));
         let driven = Arc::clone(&link);
-        let driver = thread::spawn(move || driven.slot.drive(&driven.life));
+        let driver = thread::spawn(move || {
+            driven.life.begin_driving();
+            driven.slot.drive(&driven.life);
+        });
         (link, driver)
     }
 

@@ -1,14 +1,13 @@
-//! No wake-up is lost: each ring of a bell ends a sleep, an alarm goes off when it should, and messages that wait at the
-//! coalescer are sent after their senders are gone. A lost wake-up would be a deadlock, which shuttle reports.
+//! No wake-up is lost: each ring of a bell ends a sleep, and messages that wait at the coalescer are sent after their
+//! senders are gone. A lost wake-up would be a deadlock, which shuttle reports.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::explore;
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 use tautline_proto::{Instant as Steady, Priority};
 
-use crate::machine::alarm::Alarm;
 use crate::message::target::Target;
 use crate::sending::coalescer::{Coalescer, CoalescerSignals, CoalescerWatch};
 use crate::sending::job::Terms;
@@ -119,68 +118,6 @@ fn waiting_messages_are_sent_after_their_senders_are_gone() {
         for sender in senders {
             sender.join().unwrap();
         }
-    });
-}
-
-/// Sleeps without an end until `*is_over`. Others move the end of the sleep while they hold the lock, or ring.
-fn sleep_until_over(alarm: &Alarm, is_over: &Mutex<bool>) {
-    loop {
-        let is_over = is_over.lock().unwrap();
-        if *is_over {
-            return;
-        }
-        alarm.plan(None);
-        drop(is_over);
-        alarm.apply();
-        alarm.sleep();
-    }
-}
-
-#[test]
-fn a_sleep_ends_when_its_end_was_planned_last_whoever_sets_the_timer_last() {
-    explore(|| {
-        let (alarm, is_over) = (Arc::new(Alarm::new()), Arc::new(Mutex::new(false)));
-        let sleeper = thread::spawn({
-            let (alarm, is_over) = (Arc::clone(&alarm), Arc::clone(&is_over));
-            move || sleep_until_over(&alarm, &is_over)
-        });
-        let movers = [false, true].map(|ends| {
-            let (alarm, is_over) = (Arc::clone(&alarm), Arc::clone(&is_over));
-            thread::spawn(move || {
-                let mut is_over = is_over.lock().unwrap();
-                *is_over |= ends;
-                // The other one may end the sleep too early. Then it begins again.
-                alarm.plan(Some(Instant::now()));
-                drop(is_over);
-                alarm.apply();
-            })
-        });
-        movers.into_iter().for_each(|mover| mover.join().expect("no panic"));
-        sleeper.join().expect("no panic");
-    });
-}
-
-#[test]
-fn each_ring_ends_the_sleep_of_an_alarm_that_others_move() {
-    explore(|| {
-        let (alarm, is_over) = (Arc::new(Alarm::new()), Arc::new(Mutex::new(false)));
-        let sleeper = thread::spawn({
-            let (alarm, is_over) = (Arc::clone(&alarm), Arc::clone(&is_over));
-            move || sleep_until_over(&alarm, &is_over)
-        });
-        let mover = thread::spawn({
-            let (alarm, is_over) = (Arc::clone(&alarm), Arc::clone(&is_over));
-            move || {
-                let is_over = is_over.lock().unwrap();
-                alarm.plan(None);
-                drop(is_over);
-                alarm.apply();
-            }
-        });
-        *is_over.lock().unwrap() = true;
-        alarm.ring();
-        mover.join().expect("no panic");
-        sleeper.join().expect("no panic");
     });
 }
 
