@@ -5,7 +5,7 @@ use core::hint::cold_path;
 use super::delivery::KeptMessage;
 use super::digest;
 use super::ownership::Gate;
-use super::peers::InboundPeer;
+use super::peer::InboundPeer;
 use super::rights::NotAllowed;
 use super::sorting::SortedMessages;
 use crate::drops::DropReason;

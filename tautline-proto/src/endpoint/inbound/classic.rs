@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::accepted::{Accepted, Contents};
-use super::peers::{Away, FormerLife, InboundPeer};
+use super::peer::{Away, FormerLife, InboundPeer};
 use super::registry::{Newcomer, Registry};
 use crate::drops::DropReason;
 use crate::endpoint::config::Role;

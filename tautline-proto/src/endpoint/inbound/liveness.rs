@@ -5,7 +5,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::peers::{Away, InboundPeer};
+use super::peer::{Away, InboundPeer};
 use super::registry::{ECHO_INTERVAL, FIRST_TRUST, Registry, Seen};
 use crate::endpoint::command::Command;
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};

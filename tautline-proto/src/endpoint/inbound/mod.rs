@@ -6,8 +6,8 @@
 //! - `handshake` begins sessions, with the address tokens of `token` and the memory of `closed_sessions`;
 //! - `secured` begins the sessions of those who have a key, and opens what they send (feature `secure`);
 //! - `keyring` holds the keys of a session that follow one another, `elsewhere` where else its peer was heard;
-//! - `registry` adds and removes the peers (`peers`), and queues what there is to say (`outputs`); `admission` decides who becomes
-//!   one, by what `strangers` may cost and who gives way (`places`); `liveness` visits them;
+//! - `registry` adds and removes the peers (`peer`, in the table `peers`), and queues what there is to say (`outputs`);
+//!   `admission` decides who becomes one, by what `strangers` may cost and who gives way (`places`); `liveness` visits them;
 //! - `sorting` decides about reliable and large messages, whose state of each peer is in `delivery/`;
 //! - `ownership` decides which peer may send on a stream, `claims` holds what two ends have asked of each other about that;
 //! - `accepted` decodes the messages of a datagram.
@@ -30,6 +30,7 @@ mod keyring;
 mod liveness;
 mod outputs;
 mod ownership;
+mod peer;
 mod peers;
 mod places;
 mod record;
@@ -55,7 +56,7 @@ pub use accepted::{Accepted, Messages, Refusals};
 use handshake::Handshake;
 use liveness::Visited;
 use ownership::{Gate, Origin};
-use peers::Away;
+use peer::Away;
 use record::Input;
 use registry::Registry;
 #[cfg(feature = "secure")]

@@ -15,8 +15,9 @@ use super::closed_sessions::{ClosedSession, ClosedSessions};
 use super::outputs::Outputs;
 use super::ownership::Owners;
 #[cfg(feature = "secure")]
-use super::peers::SecuredPeer;
-use super::peers::{Away, InboundPeer, PeerTable};
+use super::peer::SecuredPeer;
+use super::peer::{Away, InboundPeer};
+use super::peers::PeerTable;
 use super::places::LostPlaces;
 use super::rights::NotAllowed;
 use super::strangers::Strangers;

@@ -21,7 +21,7 @@ use waiting::{Waiting, WaitingClient};
 use super::handshake::Handshake;
 use super::keyring::{Coming, Keyring};
 use super::ownership::Origin;
-use super::peers::{Away, InboundPeer, SecuredPeer};
+use super::peer::{Away, InboundPeer, SecuredPeer};
 use super::registry::{Newcomer, Registry};
 use super::vault::Vault;
 use crate::drops::DropReason;

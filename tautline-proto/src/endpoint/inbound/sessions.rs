@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 use super::accepted::{Accepted, Contents};
 use super::handshake::Handshake;
 use super::ownership::Origin;
-use super::peers::InboundPeer;
+use super::peer::InboundPeer;
 use super::registry::Registry;
 #[cfg(feature = "secure")]
 use super::secured::{self, Opened, Secured};

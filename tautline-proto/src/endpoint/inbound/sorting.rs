@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::delivery::{Added, DeliveryState, KeptMessage, LARGE_ID, RELIABLE_ID, Room, Taken};
 use super::ownership::{Gate, Origin};
-use super::peers::InboundPeer;
+use super::peer::InboundPeer;
 use super::registry::Registry;
 use super::rights::NotAllowed;
 use crate::drops::DropReason;

@@ -13,7 +13,7 @@ use crate::endpoint::command::Command;
 use crate::endpoint::config::Role;
 use crate::endpoint::event::RemovalReason;
 use crate::endpoint::inbound::elsewhere::{Move, Stage};
-use crate::endpoint::inbound::peers::{Away, InboundPeer};
+use crate::endpoint::inbound::peer::{Away, InboundPeer};
 use crate::endpoint::inbound::registry::Registry;
 use crate::endpoint::inbound::vault::Vault;
 use crate::peer::{PeerId, SessionId};

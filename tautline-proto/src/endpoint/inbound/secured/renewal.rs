@@ -12,7 +12,7 @@ use crate::endpoint::config::Role;
 use crate::endpoint::event::Event;
 use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
 use crate::endpoint::inbound::ownership::Origin;
-use crate::endpoint::inbound::peers::InboundPeer;
+use crate::endpoint::inbound::peer::InboundPeer;
 use crate::endpoint::inbound::registry::{Registry, Seen};
 use crate::endpoint::inbound::vault::Vault;
 use crate::peer::PeerId;
