@@ -82,3 +82,41 @@ impl ServerSocket {
         self.0.send(datagram, to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Reads the question of a client. Returns its address.
+    fn asked(server: &ServerSocket) -> SocketAddr {
+        for _ in 0..20_000 {
+            match server.receive(&mut [0; 64]) {
+                Ok((_, from)) => return from,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        panic!("no question came");
+    }
+
+    /// Wine refuses a send while another thread sends at the same socket.
+    #[test]
+    fn no_thread_is_refused_while_others_answer_too() {
+        for (own, called) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2")] {
+            let server = ServerSocket::bind(own.parse().unwrap()).unwrap();
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            // So it gets answers from the called address only.
+            client.connect((called, server.udp().local_addr().unwrap().port())).unwrap();
+            client.send(b"question").unwrap();
+            let to = asked(&server);
+            server.know(to);
+            let answers = || (0..500).for_each(|_| server.send(b"answer", to).unwrap());
+            thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(answers))));
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            assert_eq!(client.recv(&mut [0; 64]).unwrap(), 6);
+        }
+    }
+}

@@ -105,7 +105,7 @@ const TRIES: usize = 8;
 
 /// Sends, and tries it again at once if the system refuses it for now: Wine refuses a send (WSAEWOULDBLOCK) while another thread sends
 /// at the same socket, though the buffer has room. A full buffer stays full for longer.
-fn send_again(send: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn send_again(send: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
     for _ in 1..TRIES {
         match send() {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),

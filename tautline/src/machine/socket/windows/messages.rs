@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use windows_sys::Win32::Networking::WinSock as winsock;
 
-use super::calls::is_longer;
+use super::calls::{is_longer, send_again};
 use super::{handle, len_of, set_option, succeeded};
 use crate::machine::socket::{Arrived, Source};
 
@@ -100,10 +100,10 @@ pub(in crate::machine::socket) fn send_message(
         })?;
         Ok(sent as usize)
     };
-    match to {
+    send_again(|| match to {
         None => send(std::ptr::null(), 0),
         Some(to) => with_name(to, send),
-    }
+    })
 }
 
 /// No datagram and no control message is longer than this type can say.
