@@ -38,16 +38,6 @@ fn assert_exact(sent: &Statistics, server: &UdpInterface, messages: u64) {
     assert_eq!(received.datagrams_dropped.total(), 0);
 }
 
-/// Checks that the messages of at least one try were written at once. While the driver writes a heartbeat or a probe of the
-/// path, messages are queued: a few, or all if the system suspends the driver's thread meanwhile.
-fn assert_written(what: &str, mut sends: impl FnMut() -> Vec<Sent>) {
-    let is_written = |sent: &[Sent]| {
-        let queued = sent.iter().filter(|&&sent| sent != Sent::Written).count();
-        queued <= sent.len() / 4
-    };
-    assert!((0..20).any(|_| is_written(&sends())), "{what}: messages were queued in each of 20 tries");
-}
-
 /// Sends a stream. Returns the result of each send.
 fn stream(client: &UdpInterface, count: u64) -> Vec<Sent> {
     (0..count).map(|number| client.send(&number, &Metadata::data()).expect("connected")).collect()
@@ -56,50 +46,22 @@ fn stream(client: &UdpInterface, count: u64) -> Vec<Sent> {
 #[test]
 fn a_stream_shares_datagrams_and_its_last_messages_go_out_by_themselves() {
     for offload in [true, false] {
-        assert_written("the first messages never wait", || {
-            let server = roomy(server_config(Wire::Native).offload(offload));
-            // The delay is so long that waiting messages go out with a full pack or by the driver.
-            let client =
-                client(client_config(&server).offload(offload).coalescing_delay(Duration::from_millis(1)));
-            let sent = stream(&client, LONG);
-            assert_all_came(&server, LONG);
-            let statistics = client.statistics();
-            assert_exact(&statistics, &server, LONG);
-            assert!(statistics.datagrams_sent < LONG / 2, "{} datagrams", statistics.datagrams_sent);
-            sent[..16].to_vec()
-        });
+        let server = roomy(server_config(Wire::Native).offload(offload));
+        // The delay is so long that waiting messages go out with a full pack or by the driver.
+        let client =
+            client(client_config(&server).offload(offload).coalescing_delay(Duration::from_millis(1)));
+        stream(&client, LONG);
+        assert_all_came(&server, LONG);
+        let statistics = client.statistics();
+        assert_exact(&statistics, &server, LONG);
+        assert!(statistics.datagrams_sent < LONG / 2, "{} datagrams", statistics.datagrams_sent);
     }
 }
 
-#[test]
-fn without_coalescing_each_message_has_a_datagram_and_is_written_at_once() {
-    let server = roomy(server_config(Wire::Native));
-    let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
-    assert_written("without coalescing", || {
-        let sent = stream(&client, 200);
-        assert_all_came(&server, 200);
-        sent
-    });
-    assert!(client.statistics().datagrams_sent >= 200);
-}
-
-#[test]
-fn request_response_traffic_is_never_coalesced() {
-    let (server, client) = pair(Wire::Native);
-    assert_written("requests and responses", || {
-        let mut sent = Vec::new();
-        for number in 0..200 {
-            sent.push(client.send(&number, &Metadata::data()).expect("connected"));
-            sent.push(server.reply(&next(&server), &number, &Metadata::data()).expect("connected"));
-            next(&client);
-        }
-        sent
-    });
-}
-
-/// Returns a caller-driven client with coalescing. No driver thread sends the messages that wait.
-fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
-    let config = client_config(server).coalescing_delay(Duration::from_millis(1));
+/// Returns a caller-driven client of a server that has a thread. No driver thread of the client sends the messages that wait, or
+/// writes while the test sends.
+fn own_loop(server: &UdpInterface, coalescing_delay: Duration) -> (UdpInterface, Driver) {
+    let config = client_config(server).coalescing_delay(coalescing_delay);
     let (client, mut driver) = UdpInterface::caller_driven(config).unwrap();
     driver.connect().unwrap();
     // The server's name is the last part of the handshake, so no later datagram carries a part of it.
@@ -108,6 +70,71 @@ fn own_loop(server: &UdpInterface) -> (UdpInterface, Driver) {
         client.peers().first().is_some_and(|peer| !peer.name.is_empty())
     });
     (client, driver)
+}
+
+#[test]
+fn the_first_messages_of_a_stream_never_wait() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server, Duration::from_millis(1));
+    assert_eq!(stream(&client, 16), [Sent::Written; 16]);
+    assert_all_came(&server, 16);
+}
+
+#[test]
+fn without_coalescing_each_message_has_a_datagram_and_is_written_at_once() {
+    let server = roomy(server_config(Wire::Native));
+    let (client, _driver) = own_loop(&server, Duration::ZERO);
+    assert_eq!(stream(&client, 200), [Sent::Written; 200]);
+    assert_all_came(&server, 200);
+    assert!(client.statistics().datagrams_sent >= 200);
+}
+
+#[test]
+fn beside_the_thread_of_the_driver_most_messages_are_written_at_once() {
+    let server = roomy(server_config(Wire::Native));
+    let client = client(client_config(&server).coalescing_delay(Duration::ZERO));
+    // While the driver writes a heartbeat or a probe of the path, messages are queued: a few, or all if the system suspends the
+    // driver's thread meanwhile.
+    until("most messages are written at once", || {
+        let sent = stream(&client, 200);
+        assert_all_came(&server, 200);
+        sent.iter().filter(|&&sent| sent == Sent::Queued).count() <= 50
+    });
+}
+
+#[test]
+fn request_response_traffic_is_never_coalesced() {
+    // Both ends are driven by this thread, so no other thread writes meanwhile.
+    let coalescing = |config: Config| config.coalescing_delay(Duration::from_millis(1));
+    let (server, mut plant) = UdpInterface::caller_driven(coalescing(server_config(Wire::Native))).unwrap();
+    plant.connect().unwrap();
+    let in_background = client_config(&server).connect_timeout(Duration::ZERO);
+    let (client, mut controller) = UdpInterface::caller_driven(coalescing(in_background)).unwrap();
+    controller.connect().unwrap();
+    let mut turn = || {
+        plant.turn(Some(Duration::ZERO));
+        controller.turn(Some(Duration::ZERO));
+    };
+    let knows = |end: &UdpInterface| end.peers().first().is_some_and(|peer| !peer.name.is_empty());
+    until("both ends know each other", || {
+        turn();
+        knows(&server) && knows(&client)
+    });
+    let mut next = |end: &UdpInterface| {
+        let mut came = None;
+        until("a message comes", || {
+            turn();
+            came = end.receive(Some(Duration::ZERO)).ok();
+            came.is_some()
+        });
+        came.expect("it came")
+    };
+    for number in 0..200 {
+        assert_eq!(client.send(&number, &Metadata::data()), Ok(Sent::Written));
+        let request = next(&server);
+        assert_eq!(server.reply(&request, &number, &Metadata::data()), Ok(Sent::Written));
+        assert_eq!(next(&client).decode::<u64>().unwrap(), number);
+    }
 }
 
 /// Sends until a message waits for others. Returns the number of messages that were sent.
@@ -123,7 +150,7 @@ fn begin_stream(client: &UdpInterface) -> u64 {
 #[test]
 fn a_flush_sends_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
-    let (client, _driver) = own_loop(&server);
+    let (client, _driver) = own_loop(&server, Duration::from_millis(1));
     let count = begin_stream(&client);
     assert_eq!(client.statistics().messages_sent, count - 1);
     client.flush();
@@ -134,7 +161,7 @@ fn a_flush_sends_waiting_messages() {
 #[test]
 fn the_next_turn_sends_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
-    let (client, mut driver) = own_loop(&server);
+    let (client, mut driver) = own_loop(&server, Duration::from_millis(1));
     let count = begin_stream(&client);
     driver.turn(Some(Duration::ZERO));
     assert_all_came(&server, count);
@@ -143,7 +170,7 @@ fn the_next_turn_sends_waiting_messages() {
 #[test]
 fn waiting_messages_are_sent_before_the_goodbye() {
     let server = roomy(server_config(Wire::Native));
-    let (client, _driver) = own_loop(&server);
+    let (client, _driver) = own_loop(&server, Duration::from_millis(1));
     let count = begin_stream(&client);
     client.disconnect();
     assert_all_came(&server, count);
@@ -152,7 +179,7 @@ fn waiting_messages_are_sent_before_the_goodbye() {
 #[test]
 fn a_critical_message_overtakes_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
-    let (client, _driver) = own_loop(&server);
+    let (client, _driver) = own_loop(&server, Duration::from_millis(1));
     let count = begin_stream(&client);
     let stop = Metadata::command().priority(Priority::Critical);
     assert_eq!(client.send("stop", &stop), Ok(Sent::Written));
@@ -168,7 +195,7 @@ fn a_critical_message_overtakes_waiting_messages() {
 #[test]
 fn a_large_message_stays_behind_the_messages_that_waited_before_it() {
     let server = roomy(server_config(Wire::Native));
-    let (client, _driver) = own_loop(&server);
+    let (client, _driver) = own_loop(&server, Duration::from_millis(1));
     let count = begin_stream(&client);
     client.send(&"x".repeat(10_000), &Metadata::data()).unwrap();
     // It is a part of the stream, so it waits too.
@@ -213,8 +240,21 @@ fn a_batch_goes_to_one_peer_or_to_all() {
     assert_all_came(&clients[1], 2);
     assert_nothing_waits(&clients[0]);
     let nobody = address(&server);
-    let unknown = server.publisher(Metadata::data()).to(nobody).send_batch(&[0]);
-    assert_eq!(unknown, Err(SendError::UnknownPeer { target: nobody.into() }));
+    let nobody = server.publisher(Metadata::data()).to(nobody);
+    let mut queued = 0;
+    // While the driver writes, a batch is queued, and its failure is counted.
+    until("the batch is refused at once", || match nobody.send_batch(&[0]) {
+        Ok(sent) => {
+            assert_eq!(sent, Sent::Queued);
+            queued += 1;
+            false
+        }
+        Err(error) => {
+            assert_eq!(error, SendError::UnknownPeer { target: address(&server).into() });
+            true
+        }
+    });
+    until("each failure is counted", || server.statistics().queued_send_failures == queued);
 }
 
 #[test]
@@ -258,7 +298,7 @@ fn a_value_that_panics_leaves_no_bytes_in_the_next_message() {
 #[test]
 fn a_batch_stays_behind_waiting_messages() {
     let server = roomy(server_config(Wire::Native));
-    let (client, _driver) = own_loop(&server);
+    let (client, _driver) = own_loop(&server, Duration::from_millis(1));
     let count = begin_stream(&client);
     client.publisher(Metadata::data()).send_batch(&[count, count + 1]).unwrap();
     assert_all_came(&server, count + 2);
