@@ -107,15 +107,11 @@ fn reports_name_the_settings_from_all_sources() {
 #[test]
 fn every_message_of_a_flood_is_accounted_for() {
     for wire in ["native", "classic"] {
-        let receives = || {
-            let finished = run(&["bench", "throughput", "--messages", "3000", "--wire", wire, "--json"]);
-            assert_eq!(finished.code, 0, "{wire}: {finished:?}");
-            let summary = last_json(&finished.stdout);
-            assert_adds_up(&summary, 3000);
-            summary["messages_received"].as_u64() > Some(0)
-        };
-        // On a busy machine, the receiver may be too late for all of them.
-        assert!((0..5).any(|_| receives()), "{wire}: nothing is received in five runs");
+        let finished = run(&["bench", "throughput", "--messages", "3000", "--wire", wire, "--json"]);
+        assert_eq!(finished.code, 0, "{wire}: {finished:?}");
+        let summary = last_json(&finished.stdout);
+        assert_adds_up(&summary, 3000);
+        assert!(summary["messages_received"].as_u64() > Some(0), "{wire}: {summary}");
     }
 }
 

@@ -145,6 +145,17 @@ fn when(summary: &serde_json::Value, words: &str) -> f64 {
     event["seconds"].as_f64().expect("a number")
 }
 
+/// Checks that the network has lost a tenth of the datagrams in each direction: "loss 10 %, jitter 5ms: lost 480 of 4840 datagrams to
+/// the plant and 470 of 4750 to the controller".
+fn assert_a_tenth_is_lost(network: &str) {
+    let counts = network.strip_prefix("loss 10 %, jitter 5ms: lost ").unwrap_or_else(|| panic!("{network}"));
+    let counts: Vec<f64> = counts.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let [to_plant, of_plant, to_controller, of_controller] = counts[..] else { panic!("{network}") };
+    for (lost, all) in [(to_plant, of_plant), (to_controller, of_controller)] {
+        assert!(all > 500.0 && (0.05..0.15).contains(&(lost / all)), "{network}");
+    }
+}
+
 #[test]
 fn on_a_bad_network_the_pendulum_stays_upright_and_the_failsafe_works() {
     let options = [
@@ -162,11 +173,12 @@ fn on_a_bad_network_the_pendulum_stays_upright_and_the_failsafe_works() {
     let summary = last_json(&finished.stdout);
     assert_verdict_fits(&finished, &summary);
     let network = summary["network"].as_str().expect("the summary has it");
-    assert!(network.starts_with("loss 10 %, jitter 5ms: lost "), "{network}");
+    assert_a_tenth_is_lost(network);
     let (sent, lost) = (summary["messages_sent"].as_f64(), summary["lost"].as_f64());
     let share = lost.zip(sent).map(|(lost, sent)| lost / sent).expect("numbers");
-    // On a busy machine, the motor stands still for longer than the cut, and then all are lost.
-    assert!((0.1..0.95).contains(&share), "a fifth of the round trips, and the losses of the cut: {summary}");
+    assert!(share > 0.1, "a fifth of the round trips, and the losses of the cut: {summary}");
+    // On a busy machine, the motor may stand still for longer than the cut, and then all are lost. But then the rod falls.
+    assert!(share < 0.5 || finished.code == NOT_MET, "{share}: {summary}");
     // 200 ms and the commands in flight. A busy machine may stop plant or controller for longer.
     let until_zero = when(&summary, "stops the motor") - when(&summary, "is killed");
     assert!(until_zero < 1.0, "{until_zero}: {summary}");
