@@ -50,9 +50,10 @@ install_compiler() {
     "$RUSTC" --version
 }
 
-# Calls cargo for a target, with the library built from its source.
+# Calls cargo for a target, with the library built from its source. Its part for tests belongs to every build: cargo adds it to builds
+# of tests, and everything would be built twice.
 cargo_for() {
     local target=$1 command=$2
     shift 2
-    cargo "$command" -Zbuild-std=std,panic_unwind --target "$target" --locked "$@"
+    cargo "$command" -Zbuild-std=std,panic_unwind,test --target "$target" --locked "$@"
 }
