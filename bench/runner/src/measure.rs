@@ -45,6 +45,8 @@ pub(crate) struct Flow {
     pub(crate) cpu_seconds_per_million: f64,
     /// The server's CPU time in microseconds per message received.
     pub(crate) server_cpu_us: f64,
+    /// The client's CPU time in nanoseconds per message sent, whether it was received or not.
+    pub(crate) client_cpu_ns: f64,
     /// The share of a core that the server used between the first message and the last.
     pub(crate) server_load: f64,
 }
@@ -210,6 +212,7 @@ fn compare(sent: &Sent, received: &Received, kernel_drops: u64) -> Result<Flow, 
         kernel_drops,
         cpu_seconds_per_million: (sent.cpu_seconds + received.cpu_seconds) / count * 1e6,
         server_cpu_us: received.cpu_seconds / count * 1e6,
+        client_cpu_ns: sent.cpu_seconds / sent.sent as f64 * 1e9,
         server_load: received.cpu_seconds / received.receiving_seconds,
     })
 }
@@ -219,13 +222,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rate_and_cost_refer_to_the_received_messages() {
+    fn rate_and_cost_refer_to_the_received_messages_and_the_clients_cost_to_those_it_sent() {
         let sent = Sent { sent: 2_000_000, cpu_seconds: 2.0, peak_kib: 0 };
         let received =
             Received { received: 1_000_000, receiving_seconds: 0.5, cpu_seconds: 1.0, peak_kib: 0 };
         let flow = compare(&sent, &received, 0).unwrap();
         assert_eq!((flow.rate, flow.loss), (2e6, 0.5));
         assert_eq!((flow.cpu_seconds_per_million, flow.server_cpu_us), (3.0, 1.0));
+        assert_eq!(flow.client_cpu_ns, 1e3);
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Table {
                 "lost, worst round",
                 "receive buffer full (count)",
                 "CPU s per million",
+                "client's CPU ns per message sent",
                 "server, client MB",
             ],
             Kind::Sizes { .. } => &[
@@ -137,6 +138,7 @@ impl Table {
             format!("{worst:.1} %"),
             thousands(median(self.flows(index).map(|flow| flow.kernel_drops as f64))),
             format!("{:.2}", median(self.flows(index).map(|flow| flow.cpu_seconds_per_million))),
+            format!("{:.0}", median(self.flows(index).map(|flow| flow.client_cpu_ns))),
             self.memory(index),
         ]
     }
@@ -399,6 +401,7 @@ mod tests {
             kernel_drops: 0,
             cpu_seconds_per_million: 1.0,
             server_cpu_us: 1.0,
+            client_cpu_ns: 1.0,
             server_load: 1.0,
         };
         let flow = Some(Outcome { figures: Figures::Flow(flow), server_mb: 1.0, client_mb: 2.0 });
