@@ -34,7 +34,7 @@ struct Segment {
 /// The ring. See the module's page.
 #[derive(Debug)]
 pub struct Ring {
-    segments: Box<[Segment]>,
+    segments: Box<[Arc<Segment>]>,
     /// Inputs that were not recorded. Written by the writer alone.
     left_out: AtomicU64,
 }
@@ -79,11 +79,13 @@ impl Ring {
     pub fn with_segments(count: usize, bytes: usize) -> Arc<Self> {
         let count = count.max(2);
         let words = (bytes / count / 8).max(MIN_SEGMENT);
-        let segment = || Segment {
-            period: AtomicU64::new(0),
-            used: AtomicU64::new(0),
-            // Written once, so that the system gives the memory now and not while datagrams come.
-            words: (0..words).map(|_| AtomicU64::new(u64::MAX)).collect(),
+        let segment = || {
+            Arc::new(Segment {
+                period: AtomicU64::new(0),
+                used: AtomicU64::new(0),
+                // Written once, so that the system gives the memory now and not while datagrams come.
+                words: (0..words).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            })
         };
         let segments = (0..count).map(|_| segment()).collect();
         Arc::new(Self { segments, left_out: AtomicU64::new(0) })
@@ -92,8 +94,9 @@ impl Ring {
     /// Copies what the ring holds. It may be written meanwhile. Segments that are written over meanwhile are left out.
     #[must_use]
     pub fn contents(&self) -> RingContents {
+        let segments = self.segments.iter().map(|segment| &**segment);
         let copy = |segment| Segment::copy(segment).map(|copied| (segment, copied));
-        let mut copies: Vec<(&Segment, RingSegment)> = self.segments.iter().filter_map(copy).collect();
+        let mut copies: Vec<(&Segment, RingSegment)> = segments.filter_map(copy).collect();
         copies.sort_by_key(|(_, copied)| copied.period);
         let last = copies.len().saturating_sub(1);
         let copies = copies.into_iter().enumerate().filter_map(|(index, (segment, copied))| {
@@ -135,12 +138,16 @@ impl Segment {
 #[derive(Debug)]
 pub(crate) struct RingWriter {
     ring: Arc<Ring>,
-    segment: usize,
+    /// The segment that is written, and its place in the ring.
+    segment: Arc<Segment>,
+    place: usize,
     period: u64,
     /// How many words of the segment are written. All of them, if nothing may follow.
     used: usize,
     /// How many words a segment has.
     len: usize,
+    /// From here on, only the reserve is left.
+    limit: usize,
     /// Where the latest entry begins, and its first word.
     latest: (usize, u64),
 }
@@ -159,9 +166,12 @@ const FLAGS_AT: u32 = 16;
 const NUMBER_AT: u32 = 24;
 
 impl RingWriter {
-    pub(crate) fn new(ring: Arc<Ring>) -> Self {
-        let len = ring.segments[0].words.len();
-        Self { ring, segment: 0, period: 0, used: len, len, latest: (len, 0) }
+    /// A writer for this ring that keeps so many bytes of each segment in reserve: see [`has_room`](Self::has_room).
+    pub(crate) fn new(ring: Arc<Ring>, reserve: usize) -> Self {
+        let segment = Arc::clone(&ring.segments[0]);
+        let len = segment.words.len();
+        let limit = len.saturating_sub(HEAD + 1 + reserve.div_ceil(8));
+        Self { ring, segment, place: 0, period: 0, used: len, len, limit, latest: (len, 0) }
     }
 
     /// Returns the most bytes that a mark may have: three quarters of a segment.
@@ -169,18 +179,19 @@ impl RingWriter {
         self.len * 8 / 4 * 3
     }
 
-    /// Returns whether so many words and bytes find room, in an entry. Before the first segment nothing does.
+    /// Returns whether an entry with so many bytes finds room, and the reserve behind it. Before the first segment nothing does.
     #[inline]
-    pub(crate) const fn has_room(&self, words: usize, bytes: usize) -> bool {
-        8 * (HEAD + words + 1) + bytes <= 8 * (self.len - self.used)
+    pub(crate) const fn has_room(&self, bytes: usize) -> bool {
+        self.used + bytes / 8 < self.limit
     }
 
     /// Begins the next segment, over the oldest one.
     pub(crate) fn begin_segment(&mut self) {
         self.period += 1;
-        self.segment = (self.segment + 1) % self.ring.segments.len();
+        self.place = (self.place + 1) % self.ring.segments.len();
+        self.segment = Arc::clone(&self.ring.segments[self.place]);
         self.used = 0;
-        let segment = &self.ring.segments[self.segment];
+        let segment = &*self.segment;
         segment.period.store(0, Ordering::Relaxed);
         fence(Ordering::Release);
         segment.used.store(0, Ordering::Relaxed);
@@ -190,7 +201,7 @@ impl RingWriter {
     /// Writes an entry, or counts it as left out.
     #[inline(always)] // into the two that every datagram calls, and into one that all others call
     pub(crate) fn push<const EXTRA: usize>(&mut self, head: Head, extra: [u64; EXTRA], bytes: &[u8]) {
-        let segment = &self.ring.segments[self.segment];
+        let segment = &*self.segment;
         let len = HEAD + EXTRA + bytes.len().div_ceil(8);
         let parts = segment.words.get(self.used..self.used + len).and_then(|words| {
             let (heads, words) = words.split_first_chunk::<HEAD>()?;
@@ -212,7 +223,7 @@ impl RingWriter {
     #[inline]
     pub(crate) fn amend(&mut self, flag: u8, number: u8) {
         let (at, first) = self.latest;
-        if let Some(word) = self.ring.segments[self.segment].words.get(at) {
+        if let Some(word) = self.segment.words.get(at) {
             let added = u64::from(flag) << FLAGS_AT | u64::from(number) << NUMBER_AT;
             word.store(first | added, Ordering::Relaxed);
         }
@@ -236,32 +247,43 @@ impl RingWriter {
     }
 }
 
-#[inline]
+#[inline(always)] // as `push`
 fn store<const COUNT: usize>(to: &[AtomicU64; COUNT], words: [u64; COUNT]) {
-    to.iter().zip(words).for_each(|(to, word)| to.store(word, Ordering::Relaxed));
+    for (to, word) in to.iter().zip(words) {
+        to.store(word, Ordering::Relaxed);
+    }
 }
 
 /// Stores bytes as words, and fills the last word up with zeros. It stores most of them eight words at a time, which takes half as
-/// many instructions as a loop over words.
-#[inline]
+/// many instructions as a loop over words. The last eight may be stored twice.
+#[inline(always)] // as `push`
 fn store_bytes(to: &[AtomicU64], bytes: &[u8]) {
     const BLOCK: usize = 8;
-    let (blocks, rest) = bytes.as_chunks::<{ 8 * BLOCK }>();
-    let (to_blocks, to) = to.split_at(BLOCK * blocks.len());
-    for (to, block) in to_blocks.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-        let words = block.as_chunks::<8>().0;
-        to.iter().zip(words).for_each(|(to, word)| to.store(u64::from_le_bytes(*word), Ordering::Relaxed));
+    let (whole, part) = bytes.as_chunks::<8>();
+    let (to, last) = to.split_at(whole.len());
+    match (to.last_chunk::<BLOCK>(), whole.last_chunk::<BLOCK>()) {
+        (Some(to_end), Some(end)) => {
+            let (to_blocks, blocks) = (to.as_chunks::<BLOCK>().0, whole.as_chunks::<BLOCK>().0);
+            for (to, words) in to_blocks.iter().zip(blocks) {
+                store_words(to, words);
+            }
+            store_words(to_end, end);
+        }
+        _ => store_words(to, whole),
     }
-    let (whole, part) = rest.as_chunks::<8>();
-    for (to, word) in to.iter().zip(whole) {
-        to.store(u64::from_le_bytes(*word), Ordering::Relaxed);
-    }
-    if let Some(last) = to.get(whole.len()) {
+    if let [last] = last {
         let word = match bytes.last_chunk::<8>() {
             Some(end) => u64::from_le_bytes(*end) >> (64 - 8 * part.len()),
             None => part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
         };
         last.store(word, Ordering::Relaxed);
+    }
+}
+
+#[inline(always)] // as `push`
+fn store_words(to: &[AtomicU64], words: &[[u8; 8]]) {
+    for (to, word) in to.iter().zip(words) {
+        to.store(u64::from_le_bytes(*word), Ordering::Relaxed);
     }
 }
 
@@ -306,7 +328,7 @@ mod tests {
     #[test]
     fn entries_of_every_length_are_read_as_they_were_written() {
         let ring = Ring::with_segments(2, 1 << 20);
-        let mut writer = RingWriter::new(Arc::clone(&ring));
+        let mut writer = RingWriter::new(Arc::clone(&ring), 0);
         writer.begin_segment();
         let bytes: Vec<u8> = (0..=250).collect();
         for len in 0..bytes.len() {
@@ -327,7 +349,7 @@ mod tests {
     #[test]
     fn only_the_latest_entry_is_amended_and_only_once() {
         let ring = Ring::with_segments(2, 1 << 20);
-        let mut writer = RingWriter::new(Arc::clone(&ring));
+        let mut writer = RingWriter::new(Arc::clone(&ring), 0);
         assert!(!writer.latest_is(16));
         writer.begin_segment();
         let head = |kind| Head { kind, flags: 0, time: 1, digest: 2 };
@@ -346,11 +368,11 @@ mod tests {
     #[test]
     fn an_entry_without_room_ends_its_segment_and_is_counted() {
         let ring = Ring::with_segments(2, 0);
-        let mut writer = RingWriter::new(Arc::clone(&ring));
+        let mut writer = RingWriter::new(Arc::clone(&ring), 0);
         let head = Head { kind: 16, flags: 0, time: 1, digest: 2 };
         writer.begin_segment();
         writer.push(head, [], &[7; 8 * (MIN_SEGMENT - HEAD)]);
-        assert!(!writer.has_room(0, 0));
+        assert!(!writer.has_room(0));
         writer.push(head, [], &[]);
         let contents = ring.contents();
         assert_eq!((entries(&contents.segments[0]).count(), contents.left_out), (1, 1));

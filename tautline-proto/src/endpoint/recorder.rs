@@ -13,7 +13,7 @@ use crate::time::{Instant, Now};
 
 /// The format of what rings hold: their entries, and the states in their marks. Raise it whenever one of them changes, so that a
 /// build with another format refuses the file. `tests/rerun.rs` notices most changes. States of a build without keys have fewer fields.
-pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "2" } else { "2-without-keys" };
+pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "3" } else { "3-without-keys" };
 
 /// What an entry of a ring is.
 macro_rules! kinds {
@@ -104,8 +104,8 @@ pub(crate) fn known(at: u64) -> Option<Instant> {
 /// The longest entry beside a mark and a datagram: a message in the largest datagram.
 const LARGEST_ENTRY: usize = 65_536 + 256;
 
-/// Words that the entries before a datagram can take: its origin, the clocks, answers.
-const ENTRIES_BEFORE: usize = 64;
+/// The bytes that the entries before an input can take: its origin, the clocks, answers.
+pub(crate) const ENTRIES_BEFORE: usize = 512;
 
 /// Writes the ring of one half, and adds up the digest of its outputs.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ pub(crate) struct Recorder {
     /// When the next datagrams came: most probably, and at the earliest.
     came: [u64; 2],
     /// The peer of the datagram that was sealed last, and its length.
-    sealed: Option<(PeerId, usize)>,
+    sealed: (PeerId, usize),
     /// How many messages of the datagram have been read.
     pub(crate) read: u64,
     /// The messages of a datagram are still to be read: no mark can be made now.
@@ -129,8 +129,9 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(ring: Option<Arc<Ring>>) -> Self {
-        let ring = ring.map(RingWriter::new);
+    /// `beside`: the bytes that entries beside each input can take.
+    pub(crate) fn new(ring: Option<Arc<Ring>>, beside: usize) -> Self {
+        let ring = ring.map(|ring| RingWriter::new(ring, beside));
         let mark = ring.as_ref().map_or(0, RingWriter::room_for_mark);
         let writer = Writer::with_room_for(mark.max(LARGEST_ENTRY));
         let (digests, now) = (Default::default(), Instant::default());
@@ -141,7 +142,7 @@ impl Recorder {
             shift: None,
             now,
             came: [UNKNOWN; 2],
-            sealed: None,
+            sealed: (PeerId::none(), 0),
             read: 0,
             is_reading: false,
             writer,
@@ -151,7 +152,7 @@ impl Recorder {
     /// Returns whether a new segment must begin before the next input.
     #[inline]
     pub(crate) fn needs_mark(&self, bytes: usize) -> bool {
-        self.ring.as_ref().is_some_and(|ring| !ring.has_room(ENTRIES_BEFORE, bytes))
+        self.ring.as_ref().is_some_and(|ring| !ring.has_room(bytes))
     }
 
     /// Begins a segment with a mark: the state before the next input.
@@ -237,17 +238,14 @@ impl Recorder {
     /// Notes what was sealed.
     #[inline]
     pub(crate) const fn set_sealed(&mut self, peer: PeerId, len: usize) {
-        self.sealed = Some((peer, len));
+        self.sealed = (peer, len);
     }
 
     /// Notes in the entry of the datagram that was sealed last that it was sent. Returns `false` if something else was sent.
     #[inline]
     pub(crate) fn was_sent(&mut self, peer: PeerId, len: usize, messages: u64) -> bool {
-        let Some(ring) = self.ring.as_mut().filter(|ring| ring.latest_is(Kind::Seal as u8)) else {
-            return false;
-        };
-        match u8::try_from(messages) {
-            Ok(messages) if self.sealed == Some((peer, len)) => {
+        match (&mut self.ring, u8::try_from(messages)) {
+            (Some(ring), Ok(messages)) if self.sealed == (peer, len) && ring.latest_is(Kind::Seal as u8) => {
                 ring.amend(WAS_SENT, messages);
                 true
             }
@@ -339,31 +337,32 @@ impl Digest {
         self.0 = (low ^ high).rotate_left(29);
     }
 
-    /// Adds the length of the bytes, and their ends: 16 bytes each. A native datagram ends with the CRC of all of it.
+    /// Adds a word, the length of the bytes, and their ends: eight bytes each. Only these are read: a native datagram ends with the
+    /// CRC of all of it, and a classic one begins with it.
     #[inline]
-    pub(crate) fn add_ends(&mut self, bytes: &[u8]) {
-        self.add(bytes.len() as u64);
-        let ends = bytes.first_chunk::<16>().zip(bytes.last_chunk::<16>());
-        if let Some(ends) = ends {
-            for end in <[_; 2]>::from(ends) {
-                let word = |half: usize| end.as_chunks::<8>().0[half];
-                self.add_pair(u64::from_le_bytes(word(0)), u64::from_le_bytes(word(1)));
-            }
-        } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-            self.add_pair(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
-        } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-            self.add(u64::from(first) << 32 | u64::from(last));
-        } else {
-            self.add(bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
-        }
+    pub(crate) fn add_ends(&mut self, word: u64, bytes: &[u8]) {
+        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
+            return self.add_short(word, bytes);
+        };
+        self.add(word ^ (bytes.len() as u64).rotate_left(32));
+        self.add_pair(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
     }
 
+    /// As [`add_ends`](Self::add_ends), for less than eight bytes.
+    #[inline(never)] // payloads are seldom so short
+    fn add_short(&mut self, word: u64, bytes: &[u8]) {
+        self.add(word ^ (bytes.len() as u64).rotate_left(32));
+        self.add(bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+    }
+
+    /// Adds all of the bytes.
     pub(crate) fn add_all(&mut self, bytes: &[u8]) {
-        let (whole, rest) = bytes.as_chunks::<8>();
-        whole.iter().for_each(|word| self.add(u64::from_le_bytes(*word)));
-        rest.iter().for_each(|byte| self.add(u64::from(*byte)));
-        self.add(bytes.len() as u64);
+        let (whole, rest) = bytes.as_chunks::<16>();
+        for pair in whole {
+            let word = |half: usize| u64::from_le_bytes(pair.as_chunks::<8>().0[half]);
+            self.add_pair(word(0), word(1));
+        }
+        self.add_ends(0, rest);
     }
 
     /// Adds an output as programmers see it. For rare ones.

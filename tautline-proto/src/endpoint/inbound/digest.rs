@@ -1,5 +1,6 @@
 //! What the inbound half adds to the digest of its outputs, if there is a black box: messages, events, commands and replies.
 
+use core::hint::cold_path;
 use core::net::SocketAddr;
 
 use crate::endpoint::command::Command;
@@ -11,23 +12,35 @@ use crate::message::{Id, MessageRef};
 #[inline(never)]
 pub(super) fn message(recorder: &mut Recorder, message: &MessageRef<'_>) {
     recorder.read += 1;
-    let kinds = [
-        message.message_type as u8,
-        message.priority as u8,
-        message.delivery as u8,
-        message.content_type as u8,
-    ];
-    let digest = recorder.digest_of(Output::Returned);
-    let kinds = u64::from(u32::from_le_bytes(kinds)) << 16 | u64::from(message.channel);
-    digest.add_pair(kinds, message.timestamp.as_nanos().cast_unsigned());
     match &message.message_id {
-        Id::Number(number) => digest.add(*number),
-        id => digest.add_text(id),
+        Id::Number(number) => fields(recorder, message, *number),
+        id => {
+            cold_path();
+            recorder.digest_of(Output::Returned).add_text(id);
+            fields(recorder, message, 0);
+        }
     }
-    if let Some(source) = &message.source {
-        digest.add_ends(source.as_bytes());
-    }
-    digest.add_ends(message.payload);
+}
+
+#[inline]
+fn fields(recorder: &mut Recorder, message: &MessageRef<'_>, number: u64) {
+    let [channel, channel_high] = message.channel.to_le_bytes();
+    let kinds = u64::from_le_bytes([
+        channel,
+        channel_high,
+        message.delivery as u8,
+        message.priority as u8,
+        message.content_type as u8,
+        message.message_type as u8,
+        0,
+        0,
+    ]);
+    // The name of a peer is among its events, and another source in the datagram: the length shows which of them it is.
+    let source = message.source.as_ref().map_or(u64::MAX, |source| source.len() as u64);
+    let stamp = message.timestamp.as_nanos().cast_unsigned();
+    let digest = recorder.digest_of(Output::Returned);
+    digest.add_pair(kinds ^ number.rotate_left(16), stamp ^ source.rotate_left(48));
+    digest.add_ends(0, message.payload);
 }
 
 /// Records that the caller offers the message that was read last.
@@ -63,5 +76,5 @@ pub(super) fn command(recorder: &mut Recorder, command: &Command) {
 #[cold]
 pub(super) fn reply(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8]) {
     recorder.add_saved(Output::Reply, &to);
-    recorder.digest_of(Output::Reply).add_ends(datagram);
+    recorder.digest_of(Output::Reply).add_ends(0, datagram);
 }

@@ -112,7 +112,7 @@ impl Inbound {
     ) -> Option<Accepted<'a>> {
         if self.recorder.is_some() {
             cold_path();
-            self.record_datagram(now, from, datagram);
+            self.record_datagram(now, &from, datagram);
         }
         self.finish_closing(now.steady);
         if let Some(owners) = &mut self.registry.owners {

@@ -6,11 +6,12 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::hint::cold_path;
 use core::net::SocketAddr;
 
 use super::registry::{Registry, Seen};
 use super::sessions::Sessions;
-use crate::endpoint::recorder::{Kind, OUTPUTS_WAIT, Output, Recorder};
+use crate::endpoint::recorder::{ENTRIES_BEFORE, Kind, OUTPUTS_WAIT, Output, Recorder};
 use crate::peer::PeerId;
 use crate::ring::Ring;
 #[cfg(feature = "secure")]
@@ -52,7 +53,8 @@ pub(super) fn begin(registry: &mut Registry, sessions: &mut Sessions, ring: Arc<
     #[cfg(feature = "secure")]
     sessions.secured.iter_mut().for_each(|secured| secured.record());
     registry.seen = Some(Vec::with_capacity(16));
-    Box::new(Recorder::new(Some(ring)))
+    let answers = if sessions.is_secured() { ROOM_FOR_ANSWERS } else { 0 };
+    Box::new(Recorder::new(Some(ring), ENTRIES_BEFORE + answers))
 }
 
 /// Records a datagram.
@@ -72,13 +74,20 @@ pub(super) fn datagram(
     recorder.origin(from);
     (recorder.read, recorder.is_reading) = (0, true);
     let (flags, [at, not_before]) = (flags(registry), recorder.came());
-    if registry.config.is_secured() && is_sealed(datagram) {
-        // What is in it follows, as the answer of the key that has opened it.
-        let header = &datagram[..HEADER_LEN.min(datagram.len())];
-        recorder.flagged_input(Kind::Sealed, flags, [at, not_before, datagram.len() as u64], header);
-    } else {
-        recorder.flagged_input(Kind::Datagram, flags, [at, not_before], datagram);
+    if sessions.is_secured() {
+        cold_path();
+        if is_sealed(datagram) {
+            // What is in it follows, as the answer of the key that has opened it.
+            let header = &datagram[..HEADER_LEN.min(datagram.len())];
+            return recorder.flagged_input(
+                Kind::Sealed,
+                flags,
+                [at, not_before, datagram.len() as u64],
+                header,
+            );
+        }
     }
+    recorder.flagged_input(Kind::Datagram, flags, [at, not_before], datagram);
 }
 
 /// Records another input.
@@ -102,19 +111,22 @@ fn flags(registry: &Registry) -> u8 {
 }
 
 /// Prepares for an input with so many bytes. What belongs to the input before comes first, and a mark if the segment is full.
-#[inline]
+#[inline(always)] // into `datagram` and into `input`
 fn prepare(recorder: &mut Recorder, registry: &mut Registry, sessions: &mut Sessions, bytes: usize) {
-    let is_secured = registry.config.is_secured();
-    if is_secured || registry.has_seen() || sessions.handshake.secrets.have_answers() {
+    if registry.has_seen() || sessions.have_answers() {
         answers(recorder, registry, sessions);
     }
-    let room = bytes + if is_secured { ROOM_FOR_ANSWERS } else { 0 };
-    if recorder.needs_mark(room) && !recorder.is_reading && !registry.has_news() {
-        recorder.mark(|out| {
-            registry.save(out);
-            sessions.save(out);
-        });
+    if recorder.needs_mark(bytes) && !recorder.is_reading && !registry.has_news() {
+        mark(recorder, registry, sessions);
     }
+}
+
+#[cold]
+fn mark(recorder: &mut Recorder, registry: &Registry, sessions: &Sessions) {
+    recorder.mark(|out| {
+        registry.save(out);
+        sessions.save(out);
+    });
 }
 
 /// Records what the present input, or the one before, has drawn, has seen of the other half, and has got from a key.
@@ -123,16 +135,25 @@ pub(super) fn answers(recorder: &mut Recorder, registry: &mut Registry, sessions
     while let Some(answer) = sessions.handshake.secrets.take_answer() {
         recorder.input(Kind::Drawn, [answer], &[]);
     }
+    if registry.has_seen() {
+        seen(recorder, registry);
+    }
+    #[cfg(feature = "secure")]
+    if let Some(secured) = &mut sessions.secured {
+        secured.take_answers(|is_some, bytes| {
+            recorder.flagged_input(Kind::Opened, 0, [is_some.into()], bytes);
+        });
+    }
+}
+
+#[cold]
+fn seen(recorder: &mut Recorder, registry: &mut Registry) {
     for seen in registry.seen.iter_mut().flat_map(|seen| seen.drain(..)) {
         match seen {
             Seen::Size(peer, size) => recorder.input(Kind::Seen, [peer.to_word(), size], &[]),
             #[cfg(feature = "secure")]
             Seen::Number(peer, number) => recorder.input(Kind::SeenNumber, [peer.to_word(), number], &[]),
         }
-    }
-    #[cfg(feature = "secure")]
-    if let Some(secured) = &mut sessions.secured {
-        secured.take_answers(|is_some, bytes| recorder.input(Kind::Opened, [is_some.into()], bytes));
     }
 }
 
@@ -175,7 +196,7 @@ pub(super) fn accepted(recorder: &mut Recorder, peer: PeerId, late: bool, number
 /// Reads the state of a mark. The recorder adds up digests alone.
 pub(super) fn read_mark(mark: &[u8]) -> Option<(Registry, Sessions, Box<Recorder>)> {
     let mut from = Reader(mark);
-    let mut recorder = Recorder::new(None);
+    let mut recorder = Recorder::new(None, 0);
     recorder.begin(&mut from)?;
     let (registry, sessions) = (Saved::load(&mut from)?, Saved::load(&mut from)?);
     from.0.is_empty().then_some((registry, sessions, Box::new(recorder)))

@@ -33,10 +33,12 @@ impl Inbound {
     }
 
     #[inline(never)] // keeps this code out of the path of endpoints without a black box
-    pub(super) fn record_datagram(&mut self, now: Now, from: SocketAddr, datagram: &[u8]) {
+    pub(super) fn record_datagram(&mut self, now: Now, from: &SocketAddr, datagram: &[u8]) {
         let Self { registry, sessions, recorder: Some(recorder) } = self else { return };
-        record::datagram(recorder, registry, sessions, now, &from, datagram);
-        if let (Some(owners), Some(at)) = (&mut registry.owners, known(recorder.came()[1])) {
+        record::datagram(recorder, registry, sessions, now, from, datagram);
+        if let Some(owners) = &mut registry.owners
+            && let Some(at) = known(recorder.came()[1])
+        {
             owners.came(at);
         }
     }
@@ -45,7 +47,7 @@ impl Inbound {
     pub(super) fn record_accepted(&mut self, peer: PeerId, late: bool, number: Option<u64>) {
         let Self { registry, sessions, recorder: Some(recorder) } = self else { return };
         record::accepted(recorder, peer, late, number);
-        if registry.config.is_secured() {
+        if sessions.is_secured() {
             // So the record is whole, whenever somebody reads it.
             record::answers(recorder, registry, sessions);
         }

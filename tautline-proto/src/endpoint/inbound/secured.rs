@@ -70,6 +70,12 @@ impl Secured {
         self.vault.record();
     }
 
+    /// Returns whether there are results of operations with keys since [`take_answers`](Self::take_answers).
+    #[inline]
+    pub(super) fn has_answers(&self) -> bool {
+        self.vault.has_answers()
+    }
+
     /// Returns the results of operations with keys since the last call.
     #[inline]
     pub(super) fn take_answers(&mut self, take: impl FnMut(bool, &[u8])) {

@@ -67,6 +67,25 @@ impl<'a> From<NumberedDatagram<'a>> for Accepted<'a> {
 }
 
 impl Sessions {
+    /// Returns whether the endpoint has keys.
+    #[inline]
+    pub(super) const fn is_secured(&self) -> bool {
+        #[cfg(feature = "secure")]
+        return self.secured.is_some();
+        #[cfg(not(feature = "secure"))]
+        false
+    }
+
+    /// Returns whether the inputs so far have drawn something or got something from a key, which a black box needs.
+    #[inline]
+    pub(super) fn have_answers(&mut self) -> bool {
+        #[cfg(feature = "secure")]
+        if self.secured.as_ref().is_some_and(|secured| secured.has_answers()) {
+            return true;
+        }
+        self.handshake.secrets.have_answers()
+    }
+
     pub(super) fn new(handshake: Handshake) -> Self {
         Self {
             handshake,

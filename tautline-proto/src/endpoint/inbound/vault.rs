@@ -122,17 +122,22 @@ impl Vault {
         self.answers = Some(Box::new(Answers::new(ROOM)));
     }
 
+    /// Returns whether there are results that [`take_answers`](Self::take_answers) would return.
+    #[inline]
+    pub(super) fn has_answers(&self) -> bool {
+        self.answers.as_ref().is_some_and(|answers| !answers.are_given && !answers.ends.is_empty())
+    }
+
     /// Returns the results of the operations since the last call, in their order. In a rerun: nothing.
     #[inline]
     pub(super) fn take_answers(&mut self, mut take: impl FnMut(bool, &[u8])) {
-        let kept = self.answers.as_mut().filter(|answers| !answers.are_given && !answers.ends.is_empty());
-        let Some(answers) = kept else { return };
+        let Some(answers) = self.answers.as_mut().filter(|answers| !answers.are_given) else { return };
         let mut begin = 0;
-        for (is_some, end) in answers.ends.drain(..) {
+        for &(is_some, end) in &answers.ends {
             take(is_some, &answers.bytes[begin..end]);
             begin = end;
         }
-        answers.bytes.clear();
+        answers.forget();
     }
 
     /// Sets the results of the next operations, in a rerun.

@@ -6,6 +6,8 @@ use core::net::SocketAddr;
 
 use super::sealed_pack::SealedPack;
 use crate::endpoint::recorder::{Output, Recorder};
+#[cfg(feature = "secure")]
+use crate::wire::native::HEADER_LEN;
 
 /// More than any command takes: an acknowledgement's bitmap, or a part of a handshake.
 pub(super) const LARGEST_COMMAND: usize = 2048;
@@ -17,10 +19,7 @@ pub(super) const PACK_FIELDS: usize = 256;
 #[inline]
 pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8], is_secured: bool) {
     let digest = recorder.digest_of(Output::Returned);
-    digest.add(to.port().into());
-    if !is_secured {
-        digest.add_ends(datagram);
-    }
+    digest.add_ends(to.port().into(), if is_secured { &[] } else { datagram });
 }
 
 /// Adds the datagrams of a pack to the digest, as [`sealed`].
@@ -28,15 +27,19 @@ pub(super) fn sealed_pack(recorder: &mut Recorder, pack: &SealedPack<'_>, is_sec
     let digest = recorder.digest_of(Output::Returned);
     digest.add(pack.to.port().into());
     if !is_secured {
-        pack.datagrams().for_each(|(datagram, _)| digest.add_ends(datagram));
+        pack.datagrams().for_each(|(datagram, _)| digest.add_ends(0, datagram));
     }
 }
 
-/// Adds a datagram to the digest that a key seals next: all of it, because no CRC stands at its end.
+/// Adds a datagram to the digest that a key seals next: its header, and what may have been added at its end. What is between them
+/// was given, and stands in the record.
 #[cfg(feature = "secure")]
 pub(super) fn unsealed(recorder: Option<&mut Recorder>, datagram: &[u8]) {
     if let Some(recorder) = recorder {
-        recorder.digest_of(Output::Returned).add_all(datagram);
+        let (header, frames) = datagram.split_at(HEADER_LEN.min(datagram.len()));
+        let digest = recorder.digest_of(Output::Returned);
+        digest.add_ends(0, header);
+        digest.add_ends(0, frames);
     }
 }
 
@@ -44,7 +47,6 @@ pub(super) fn unsealed(recorder: Option<&mut Recorder>, datagram: &[u8]) {
 pub(super) fn written(recorder: Option<&mut Recorder>, meant: Option<u64>, datagram: &[u8]) {
     if let (Some(recorder), Some(meant)) = (recorder, meant) {
         let digest = recorder.digest_of(Output::Returned);
-        digest.add(meant);
-        digest.add_ends(datagram);
+        digest.add_ends(meant, datagram);
     }
 }

@@ -12,7 +12,7 @@ use super::peer::OutboundPeer;
 use super::record;
 use super::sealed_pack::SealedPack;
 use crate::endpoint::config::EndpointConfig;
-use crate::endpoint::recorder::{Kind, Recorder};
+use crate::endpoint::recorder::{ENTRIES_BEFORE, Kind, Recorder};
 use crate::peer::PeerId;
 use crate::ring::Ring;
 use crate::snapshot::{Reader, Saved, Writer};
@@ -23,7 +23,7 @@ impl Outbound {
     /// Records every call that changes something into this ring from now on. Of a secured link it records what is sealed, and
     /// never a key.
     pub fn record(&mut self, ring: Arc<Ring>) {
-        self.recorder = Some(Box::new(Recorder::new(Some(ring))));
+        self.recorder = Some(Box::new(Recorder::new(Some(ring), ENTRIES_BEFORE)));
     }
 
     /// Notes when the next datagrams are sent. Only the record shows it.
@@ -89,9 +89,13 @@ impl Outbound {
 
     #[inline(never)]
     pub(super) fn record_sent(&mut self, id: PeerId, sent: SentDatagrams) {
-        let Some(recorder) = &mut self.recorder else { return };
         // Mostly it is what was sealed just before.
-        if sent.datagrams != 1 || !recorder.was_sent(id, sent.bytes, sent.messages) {
+        let is_latest = sent.datagrams == 1
+            && self
+                .recorder
+                .as_mut()
+                .is_some_and(|recorder| recorder.was_sent(id, sent.bytes, sent.messages));
+        if !is_latest {
             self.record_sent_apart(id, sent);
         }
     }
@@ -114,7 +118,7 @@ impl Outbound {
     /// Reads the state of a mark, for a rerun.
     pub(in crate::endpoint) fn from_mark(mark: &[u8]) -> Option<Self> {
         let mut from = Reader(mark);
-        let mut recorder = Recorder::new(None);
+        let mut recorder = Recorder::new(None, 0);
         recorder.begin(&mut from)?;
         let mut outbound = Self::load(&mut from)?;
         outbound.recorder = Some(Box::new(recorder));
