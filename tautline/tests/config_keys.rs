@@ -210,6 +210,16 @@ fn no_text_shows_a_key_that_stands_in_the_wrong_place() {
         assert!(error.contains("(a key, which is not shown)") && !error.contains(&FIRST[..6]), "{error}");
     }
     let hex = "f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f1011121314151617";
+    for name in
+        [hex.to_owned(), hex.to_uppercase(), format!("KEYS_X_{hex}"), format!("COMMAND_{hex}_LIFESPAN")]
+    {
+        let error = server()
+            .apply_variables([(format!("TAUTLINE_{name}"), "x")])
+            .expect_err("no such key")
+            .to_string();
+        let shown = error.to_lowercase();
+        assert!(shown.contains("(a key, which is not shown)") && !shown.contains(&hex[..6]), "{error}");
+    }
     let error = server().set(&format!("keys.{hex}.may"), "observe").expect_err("no name").to_string();
     assert_eq!(error, "`keys` is about a key: expected a name of 1 to 64 letters, digits, - and _");
 

@@ -293,9 +293,9 @@ impl Summary {
     fn text(&self) -> String {
         let Self { endpoint, messages_sent, messages_received, lost, refused, .. } = self;
         let title = Styled(BOLD, format!("{endpoint}:"));
-        let refused = match refused {
-            0 => String::new(),
-            _ => format!(" ({refused} of them were not sent)"),
+        let sent = match refused {
+            0 => format!("{messages_sent} sent"),
+            _ => format!("{messages_sent} messages, {refused} of them not sent"),
         };
         let verdict = match (self.budget_us, self.within_budget) {
             (Some(budget), Some(true)) => {
@@ -312,8 +312,6 @@ impl Summary {
         let secured = if self.secured { "secured with a key, " } else { "" };
         let path =
             self.path_mtu.map_or_else(String::new, |mtu| format!("{secured}packets of up to {mtu} bytes\n"));
-        format!(
-            "{title} {messages_sent} sent, {messages_received} answered, {lost} lost{refused}\n{times}{path}{verdict}"
-        )
+        format!("{title} {sent}, {messages_received} answered, {lost} lost\n{times}{path}{verdict}")
     }
 }

@@ -128,7 +128,11 @@ struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if holds_key(self.0) { "(a key, which is not shown)" } else { self.0 })
+        // A variable has its prefix before the key, and perhaps more after it: `TAUTLINE_KEYS_.._MAY`.
+        let is_key = |part: &str| holds_key(part) || part.split('_').any(holds_key);
+        let mut ends = self.0.match_indices('_').map(|(at, _)| &self.0[at + 1..]);
+        let is_shown = !is_key(self.0) && !ends.any(holds_key);
+        f.write_str(if is_shown { self.0 } else { "(a key, which is not shown)" })
     }
 }
 
