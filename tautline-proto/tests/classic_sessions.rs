@@ -4,7 +4,7 @@ mod support;
 
 use support::{Node, Packet, address, at, config, plain_head, settle};
 use tautline_proto::endpoint::{Event, RemovalReason, Role, Start, WireFormat, endpoint};
-use tautline_proto::wire::classic::ClassicFormat;
+use tautline_proto::wire::classic::{ClassicFormat, seal};
 use tautline_proto::wire::native::Head;
 use tautline_proto::{DropReason, Now, PeerRxStats, Timestamp};
 
@@ -405,6 +405,32 @@ fn payload_above_the_limit_is_dropped_as_too_large() {
         assert_eq!(server.got.len(), count, "{len} bytes");
     }
     assert_eq!(drops(&server, DropReason::TooLarge), 1);
+}
+
+#[test]
+fn a_datagram_that_is_dropped_for_its_envelope_does_not_count_as_lost_too() {
+    let mut server = Node::server(CLASSIC);
+    let mut client = client(5000);
+    let WireFormat::Classic(format) = CLASSIC else { unreachable!("the classic wire") };
+    for n in 0..100 {
+        let mut packet =
+            message(&mut client, &format!("\"{}\"", "x".repeat(if n % 5 == 1 { 1000 } else { 9 })), at(n));
+        if n % 5 == 3 {
+            let last = packet.bytes.len() - 1;
+            packet.bytes[last] = b' ';
+            seal(&mut packet.bytes, format, u32::try_from(n).expect("small"));
+            // A repeated one is dropped for its envelope, as before it.
+            server.handle(&packet, at(n));
+        }
+        server.handle(&packet, at(n));
+    }
+    let (malformed, too_large) =
+        (drops(&server, DropReason::Malformed), drops(&server, DropReason::TooLarge));
+    assert_eq!((malformed, too_large, server.got.len()), (40, 20, 60));
+    // The time in which a late one would still count has passed.
+    server.handle(&message(&mut client, "1", at(60_000)), at(60_000));
+    let stats = stats(&server, 5000);
+    assert_eq!((stats.lost, stats.missing, stats.sequence_errors()), (0, 0, 0));
 }
 
 #[test]

@@ -41,7 +41,10 @@ pub(super) fn handle<'a>(
     };
     let message = match classic::read_envelope(envelope, &registry.config.json, scratch) {
         Ok(message) => message,
-        Err(reason) => return Err(unreadable(registry, from, datagram, format, reason)),
+        Err(reason) => {
+            record_dropped(registry, from, number, now.steady);
+            return Err(unreadable(registry, from, datagram, format, reason));
+        }
     };
     if !format.use_crc
         && let Some(number) = number
@@ -51,6 +54,7 @@ pub(super) fn handle<'a>(
         return Err(DropReason::OtherCrcAndSequence);
     }
     if message.payload.len() > registry.config.max_message_size {
+        record_dropped(registry, from, number, now.steady);
         return Err(DropReason::TooLarge);
     }
     let (peer, number, late) = admit(registry, from, number, message.stamp().as_secs_f64(), now.steady)?;
@@ -81,6 +85,25 @@ fn unreadable(
         .by_address(from)
         .is_some_and(|peer| peer.last_heard.is_some() && !peer.is(Away::SILENT));
     classic::unlike_settings(datagram, format, &registry.config.json, is_heard).unwrap_or(reason)
+}
+
+/// Marks the number of a datagram that is dropped for its envelope: it arrived, so it must not count as lost too. Without an
+/// envelope nobody knows whether a far number is that of a restarted peer, so only a near one is marked.
+#[cold]
+fn record_dropped(registry: &mut Registry, from: SocketAddr, number: Option<u32>, now: Instant) {
+    let Some(peer) = registry.peers.by_address(from) else { return };
+    let Some((low, window)) = number.zip(peer.window.as_mut()) else { return };
+    // A duplicate is dropped for its envelope alone.
+    let is_missing = |&number: &u64| matches!(window.judge(number), Verdict::New | Verdict::Late);
+    if let Some(number) = near_number(window, low).filter(is_missing) {
+        window.receive(number, now);
+        peer.publish_window();
+    }
+}
+
+/// Returns the full number for the low 32 bits that travelled, unless the window would have to leap to it.
+fn near_number(window: &Window, low: u32) -> Option<u64> {
+    window.expand(low).filter(|number| number.saturating_sub(window.next()) <= MAX_LEAP)
 }
 
 /// Returns whether the peer's next number has these low 32 bits.
@@ -164,8 +187,7 @@ fn full_number(
         return Ok((start, false));
     };
     window.expire(now);
-    let near = |&number: &u64| number.saturating_sub(window.next()) <= MAX_LEAP;
-    let continued = window.expand(low).filter(near);
+    let continued = near_number(window, low);
     let fits = continued.is_some_and(|number| matches!(window.judge(number), Verdict::New | Verdict::Late));
     if !fits && stamp > peer.newest {
         window.restart(start);
