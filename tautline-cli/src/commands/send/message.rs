@@ -12,7 +12,9 @@ const LONGEST_HINT: usize = 60;
 pub(super) fn data_payload(args: &Args, data: &str, limits: &PayloadLimits) -> Result<Payload, Failure> {
     let fits = |payload: &Payload| payload.fits(limits).map_err(|error| error.to_string());
     payload(args, data.as_bytes()).and_then(|payload| fits(&payload).map(|()| payload)).map_err(|problem| {
-        let hint = if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
+        let hint = if data == "-" {
+            "; leave DATA out to send each line of standard input".to_owned()
+        } else if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
             String::new() // the data is not text with missing quotes
         } else {
             let quoted = serde_json::to_string(data).unwrap_or_default();
