@@ -81,7 +81,11 @@ impl Turner {
             return Found::Nothing(self.clock.steady_now());
         }
         let began = self.clock.steady_now();
-        let until = earlier(wait.map(|wait| began.plus(wait)), self.next_deadline());
+        let until = match wait {
+            // Whatever else is due, this turn reads at once.
+            Some(Duration::ZERO) => Some(began),
+            wait => earlier(wait.map(|wait| began.plus(wait)), self.next_deadline()),
+        };
         let polls = self.polling.polls_first(began);
         let is_due = until.is_some_and(|until| until <= began);
         if polls || is_due || (self.more_may_wait && !self.leaves_look_out(began)) {
