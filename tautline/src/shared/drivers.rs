@@ -1,17 +1,20 @@
 //! Whether the calling thread drives an interface now. Then it must not wait for the driver: it would wait for itself.
 //!
-//! Each thread keeps its own list, so that a turn takes no lock for it. There is more than one driving thread of an interface if
-//! an inline handler disconnected, and another thread connected before the handler returned. There is more than one interface in
-//! a thread's list if an inline handler of one turns another.
+//! Each thread knows it by itself, so that a turn takes no lock for it. There is more than one driving thread of an interface if
+//! an inline handler disconnected, and another thread connected before the handler returned. There is more than one interface
+//! that a thread drives if an inline handler of one turns another.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::hint::cold_path;
 use std::marker::PhantomData;
 
 use crate::sync::thread_local;
 
 thread_local! {
-    /// The interfaces that this thread drives, the latest last.
-    static DRIVEN: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The interface that this thread drives, the latest if there are several; 0 for none.
+    static LATEST: Cell<usize> = const { Cell::new(0) };
+    /// The interfaces that this thread drove already when it began to drive the latest.
+    static EARLIER: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One for each interface. It is known by its address, so it must not move while a thread drives.
@@ -25,13 +28,21 @@ impl Drivers {
     /// Notes that the calling thread drives, until the guard is dropped.
     #[inline]
     pub(crate) fn enter(&self) -> Driving<'_> {
-        DRIVEN.with(|driven| driven.borrow_mut().push(self.address()));
-        Driving(PhantomData)
+        let before = LATEST.with(|latest| latest.replace(self.address()));
+        if before != 0 {
+            cold_path();
+            EARLIER.with(|earlier| earlier.borrow_mut().push(before));
+        }
+        Driving { before, _drivers: PhantomData }
     }
 
     /// Whether the calling thread drives.
     pub(crate) fn include_caller(&self) -> bool {
-        DRIVEN.with(|driven| driven.borrow().contains(&self.address()))
+        match LATEST.with(Cell::get) {
+            0 => false,
+            latest if latest == self.address() => true,
+            _ => EARLIER.with(|earlier| earlier.borrow().contains(&self.address())),
+        }
     }
 
     fn address(&self) -> usize {
@@ -39,15 +50,23 @@ impl Drivers {
     }
 }
 
-/// Stays in its thread: the list is the thread's own.
+/// Stays in its thread, which alone knows what it drives.
 #[derive(Debug)]
-pub(crate) struct Driving<'a>(PhantomData<(&'a Drivers, *const ())>);
+pub(crate) struct Driving<'a> {
+    /// What the thread drove before; 0 for nothing.
+    before: usize,
+    _drivers: PhantomData<(&'a Drivers, *const ())>,
+}
 
 impl Drop for Driving<'_> {
     #[inline]
     fn drop(&mut self) {
         // Guards of a thread end in the opposite order.
-        DRIVEN.with(|driven| driven.borrow_mut().pop());
+        LATEST.with(|latest| latest.set(self.before));
+        if self.before != 0 {
+            cold_path();
+            EARLIER.with(|earlier| earlier.borrow_mut().pop());
+        }
     }
 }
 
