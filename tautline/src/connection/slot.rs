@@ -118,8 +118,6 @@ struct Standby {
 /// When the driver's thread takes a connection over, if nobody leads before.
 #[derive(Clone, Copy, Debug)]
 struct Due {
-    /// When its last turn ended.
-    left_at: Instant,
     /// The driver's thread takes it over if it looks at this time or later.
     from: Instant,
     /// The driver's thread must look by this time.
@@ -353,16 +351,15 @@ impl<T: Turns> Out<'_, T> {
     /// When the driver's thread takes the connection over, if nobody leads before.
     #[inline(never)]
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    fn due(&self, turner: &T) -> Due {
-        let left_at = Instant::now();
-        let from = left_at + self.grace;
+    fn due(&self, turner: &T, now: Instant) -> Due {
+        let from = now + self.grace;
         // Something may be due that was put off. It must not end the time that a reader has.
         if self.by == Leader::Driver && turner.gives_way() {
-            return Due { left_at, from, until: from };
+            return Due { from, until: from };
         }
         let until = from + self.grace;
         let due = turner.next_deadline().unwrap_or(until);
-        Due { left_at, from: due.min(from), until: due.min(until) }
+        Due { from: due.min(from), until: due.min(until) }
     }
 
     /// Turns until `is_ready` or the deadline. Returns whether the deadline is yet to come.
@@ -408,9 +405,12 @@ impl<T: Turns> Drop for Out<'_, T> {
     fn drop(&mut self) {
         // A connection that has ended is dropped here: its socket closes before a waiting thread is woken.
         let kept = self.turner.take().filter(|turner| !turner.is_over());
-        let due = match (&kept, self.by) {
+        let left = match (&kept, self.by) {
             (None, _) | (_, Leader::Owner) => None,
-            (Some(turner), _) => Some(self.due(turner)),
+            (Some(turner), _) => {
+                let now = Instant::now();
+                Some((now, self.due(turner, now)))
+            }
         };
         let mut state = lock(&self.slot.state);
         // If a new connection was put in, it stays: a handler disconnected, and another thread connected.
@@ -419,10 +419,10 @@ impl<T: Turns> Drop for Out<'_, T> {
             return;
         }
         state.place = kept.map_or(Place::Empty, Place::Idle);
-        let woken = due.map(|due| state.put_back(due, self));
+        let woken = left.map(|(now, due)| state.put_back(now, due, self));
         drop(state);
         if let Some(woken) = woken {
-            woken.into_iter().flatten().for_each(|thread| thread.unpark());
+            unpark(woken);
         }
         // A wake-up is a system call. A turn that no thread waits for does not need it.
         if awaited {
@@ -440,17 +440,19 @@ impl<T: Turns> SlotState<T> {
     /// Notes that a thread has stopped turning. Returns the threads to unpark: a caller that wants to lead, and the driver's
     /// thread if it would look too late.
     #[inline(never)] // keeps this code out of a caller's own loop
-    fn put_back(&mut self, due: Due, out: &Out<'_, T>) -> [Option<Thread>; 2] {
+    fn put_back(&mut self, now: Instant, due: Due, out: &Out<'_, T>) -> [Option<Thread>; 2] {
         self.due = Some(due);
         if let Leader::Caller(_) = out.by {
             self.leads += 1;
-            (self.left_at, self.grace) = (Some(due.left_at), out.grace);
+            (self.left_at, self.grace) = (Some(now), out.grace);
         }
-        let is_late = |standby: &&mut Standby| standby.looks_at.is_none_or(|at| due.until < at);
-        let standby = self.standby.as_mut().filter(is_late).map(|standby| {
-            standby.looks_at = Some(due.until);
-            standby.thread.clone()
-        });
+        let is_late = |standby: &&Standby| standby.looks_at.is_none_or(|at| due.until < at);
+        let standby = self.standby.as_ref().filter(is_late).map(|standby| standby.thread.clone());
         [self.callers.first().cloned(), standby]
     }
+}
+
+#[inline(never)] // a caller's own loop has nobody to wake
+fn unpark(threads: [Option<Thread>; 2]) {
+    threads.into_iter().flatten().for_each(|thread| thread.unpark());
 }
