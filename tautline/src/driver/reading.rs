@@ -196,7 +196,7 @@ impl Turner {
     }
 
     /// Sleeps until a datagram comes, or until the time `until`. `began` is the present time.
-    #[inline]
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     fn sleep(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Found {
         let length = until.map(|until| until.since(began));
         let has_error = match self.waiter.wait(&self.socket, length) {

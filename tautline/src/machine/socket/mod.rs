@@ -297,12 +297,21 @@ impl Socket {
     }
 
     /// Sends one datagram without blocking. On success the kernel has it.
-    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    #[inline]
     pub(crate) fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.past_pending_errors(|| self.send_once(datagram, to))
+        match self.send_once(datagram, to) {
+            Ok(_) => Ok(()),
+            Err(error) => self.send_again(datagram, to, error),
+        }
     }
 
-    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    /// As [`send`](Self::send), after a first try that has failed with this error.
+    #[cold]
+    fn send_again(&self, datagram: &[u8], to: SocketAddr, error: io::Error) -> io::Result<()> {
+        self.past_further_errors(error, || self.send_once(datagram, to))
+    }
+
+    #[inline(always)] // else the compiler makes a call of it
     fn send_once(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
         match self.is_client {
             true => calls::send(&self.udp, datagram),
@@ -446,38 +455,45 @@ impl Socket {
     /// Datagrams come before the errors of earlier datagrams where those have a queue of their own:
     /// [`has_cleared_error`](Self::has_cleared_error) tells of them.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    #[inline(never)] // three calls of it
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
-        match self.read(buffer) {
-            Ok(arrived) => Received::Datagrams(arrived),
-            Err(error) if calls::found_nothing(&error) => Received::Empty,
-            Err(error) => self.receive_past_errors(buffer, error),
-        }
-    }
-
-    /// As [`receive`](Self::receive), after the first read has returned this error.
-    #[cold]
-    fn receive_past_errors(&self, buffer: &mut [u8], mut error: io::Error) -> Received {
-        let are_queued = HAS_ERROR_QUEUE && !self.is_client;
         let mut tries = 1;
         loop {
-            if error.kind() != ErrorKind::Interrupted {
-                if !is_pending_error(&error) {
-                    return Received::Failed(error);
-                }
-                if !are_queued || tries == TRIES {
-                    return Received::Unreachable(error);
-                }
-                self.cleared_error.store(true, Ordering::Relaxed);
-                tries += 1;
-            }
             match self.read(buffer) {
                 Ok(arrived) => return Received::Datagrams(arrived),
-                Err(next) if calls::found_nothing(&next) => return Received::Empty,
-                Err(next) => error = next,
+                Err(error) if calls::found_nothing(&error) => {
+                    // It is the number of an error and holds no memory. To drop it would be a call.
+                    std::mem::forget(error);
+                    return Received::Empty;
+                }
+                Err(error) => {
+                    if let Some(received) = self.judge_error(error, &mut tries) {
+                        return received;
+                    }
+                }
             }
         }
     }
 
+    /// Returns what a read means that has returned this error; `None` if it must be tried again. `tries`: how often it was tried.
+    #[cold]
+    fn judge_error(&self, error: io::Error, tries: &mut usize) -> Option<Received> {
+        if error.kind() == ErrorKind::Interrupted {
+            return None;
+        }
+        if !is_pending_error(&error) {
+            return Some(Received::Failed(error));
+        }
+        let are_queued = HAS_ERROR_QUEUE && !self.is_client;
+        if !are_queued || *tries == TRIES {
+            return Some(Received::Unreachable(error));
+        }
+        self.cleared_error.store(true, Ordering::Relaxed);
+        *tries += 1;
+        None
+    }
+
+    #[inline(always)] // into the one function that reads
     fn read(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
         if self.asks_for_more.load(Ordering::Relaxed) {
             let (arrived, at) = platform::receive(&self.udp, buffer, self.is_client)?;

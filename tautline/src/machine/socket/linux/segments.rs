@@ -139,7 +139,7 @@ fn append<T>(control: &mut Control, used: usize, kind: (libc::c_int, libc::c_int
 
 /// Reads one datagram, or several of one sender, with their size and time stamp, and the address of this host that they were
 /// for.
-#[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+#[inline(always)] // into the one function that reads
 pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
@@ -181,6 +181,7 @@ pub(in crate::machine::socket) fn receive(
 /// # Safety
 ///
 /// `header` is as a successful recvmsg has left it, with its control buffer still there.
+#[inline(always)] // as `receive`
 unsafe fn read_control(header: &libc::msghdr, arrived: &mut Arrived) -> Option<Source> {
     let mut at = None;
     // SAFETY: as the caller promises; the data of each kind are as long as their types (udp(7), socket(7), ip(7), ipv6(7)).
