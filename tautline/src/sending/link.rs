@@ -14,7 +14,7 @@ use crate::machine::clock::Clock;
 use crate::machine::life::Life;
 use crate::message::made::MadeAt;
 use crate::message::metadata::Metadata;
-use crate::payload::{EncodeError, PayloadLimits, check_id};
+use crate::payload::{EncodeError, PayloadLimits, append, check_id};
 use crate::sync::{Arc, AtomicU8, AtomicUsize, Ordering};
 
 /// How far a message has come when `send` returns.
@@ -141,8 +141,20 @@ impl Link {
         if goes { Ok(()) } else { Err(SendError::TooLarge { size, max }.into()) }
     }
 
+    /// As [`encode`](Self::encode), on the native wire and for a payload that is encoded already.
+    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    pub(crate) fn encode_ready(
+        &self,
+        out: &mut Vec<u8>,
+        head: &Head<'_>,
+        bytes: &[u8],
+    ) -> Result<(), Box<Failed>> {
+        native::begin_datagram(out);
+        self.encode_frame(out, head, |out| append(bytes, &self.limits, out))
+    }
+
     /// Appends a message's frame.
-    #[inline]
+    #[inline(always)] // else the compiler makes a call of it, for each message of a stream
     pub(crate) fn encode_frame(
         &self,
         out: &mut Vec<u8>,
@@ -168,7 +180,7 @@ impl Link {
         // The classic wire carries no lifespan.
         let lifespan = if self.wire == Wire::Native { head.lifespan } else { of_stream() };
         match lifespan {
-            Some(lifespan) => self.left_of(lifespan, head, made, now).map(Some),
+            Some(lifespan) => self.left_of(lifespan, head.timestamp, made, now).map(Some),
             None => Ok(None),
         }
     }
@@ -177,12 +189,12 @@ impl Link {
     fn left_of(
         &self,
         lifespan: Duration,
-        head: &Head<'_>,
+        timestamp: WallTime,
         made: Option<MadeAt>,
         now: WallTime,
     ) -> Result<Duration, Box<Failed>> {
         let age_ns = match self.wire {
-            Wire::Native => u64::try_from(now.nanos_since(head.timestamp)).unwrap_or(0),
+            Wire::Native => u64::try_from(now.nanos_since(timestamp)).unwrap_or(0),
             // A time stamp that the user sets may be of another clock there, such as simulated time.
             Wire::Classic => made.map_or(0, MadeAt::age_ns),
         };

@@ -186,7 +186,7 @@ impl Outbound {
         }
     }
 
-    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    #[inline(always)] // into the function that sends to a peer
     pub(super) fn seal_next<'a>(
         &mut self,
         id: PeerId,
@@ -207,6 +207,7 @@ impl Outbound {
             WireFormat::Native => {
                 // A datagram without room for the echo is sent without it. The next datagram carries it again.
                 if let Some(token) = peer.echo {
+                    cold_path();
                     write_echo(datagram, size, token, &self.name);
                 }
                 peer.ack_is_sealed = peer.piggyback_ack(datagram, size);

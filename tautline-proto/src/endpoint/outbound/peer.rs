@@ -64,6 +64,19 @@ struct PiggybackedAck {
     left: u8,
 }
 
+impl PiggybackedAck {
+    /// Appends it, if the datagram has room for it. Returns whether it had.
+    #[inline(never)] // so that sealing stays short
+    fn append_to(&self, datagram: &mut Vec<u8>, size: usize) -> bool {
+        let len = native::ack_len(self.bitmap.len());
+        let fits = datagram.len() + len + native::TRAILER_LEN <= size;
+        if fits {
+            native::write_ack(datagram, self.base, &self.bitmap);
+        }
+        fits
+    }
+}
+
 /// How many datagrams carry the same acknowledgement.
 const ACK_COPIES: u8 = 4;
 
@@ -127,13 +140,7 @@ impl OutboundPeer {
     /// Appends the latest acknowledgement if there is one and the datagram has room for it. Returns whether it was appended.
     #[inline]
     pub(super) fn piggyback_ack(&self, datagram: &mut Vec<u8>, size: usize) -> bool {
-        let Some(ack) = &self.ack else { return false };
-        let len = native::ack_len(ack.bitmap.len());
-        let fits = datagram.len() + len + native::TRAILER_LEN <= size;
-        if fits {
-            native::write_ack(datagram, ack.base, &ack.bitmap);
-        }
-        fits
+        self.ack.as_ref().is_some_and(|ack| ack.append_to(datagram, size))
     }
 
     /// Counts a copy of the acknowledgement: the kernel has taken the datagram that was sealed last.

@@ -117,22 +117,31 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
         out.resize(out.len() + numbers_len(head.delivery), 0);
     }
     if flags != 0 {
-        write_optional(out, head)?;
+        // Not the head itself, which then need not be in memory.
+        let &Head { message_id, source, destination, correlation_id, lifespan, .. } = head;
+        write_optional(out, message_id, source, destination, correlation_id, lifespan)?;
     }
     Ok(start)
 }
 
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 #[inline(never)] // most messages of a stream have none
-fn write_optional(out: &mut Vec<u8>, head: &Head<'_>) -> Result<(), BadText> {
-    write_id(out, "message id", head.message_id)?;
-    for (field, text) in [("source", head.source), ("destination", head.destination)] {
+fn write_optional(
+    out: &mut Vec<u8>,
+    message_id: Option<&Id<'_>>,
+    source: Option<&str>,
+    destination: Option<&str>,
+    correlation_id: Option<&Id<'_>>,
+    lifespan: Option<Duration>,
+) -> Result<(), BadText> {
+    write_id(out, "message id", message_id)?;
+    for (field, text) in [("source", source), ("destination", destination)] {
         if let Some(text) = text {
             write_text(out, field, text)?;
         }
     }
-    write_id(out, "correlation id", head.correlation_id)?;
-    if let Some(lifespan) = head.lifespan {
+    write_id(out, "correlation id", correlation_id)?;
+    if let Some(lifespan) = lifespan {
         let micros = lifespan.clamp(MIN_LIFESPAN, MAX_LIFESPAN).as_nanos().div_ceil(1_000);
         #[allow(clippy::cast_possible_truncation)] // clamped
         out.extend_from_slice(&(micros as u32).to_be_bytes());

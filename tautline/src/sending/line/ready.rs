@@ -20,7 +20,7 @@ pub(crate) struct Ready<'a> {
     pub(crate) terms: Terms,
     pub(crate) content_type: ContentType,
     pub(crate) bytes: &'a [u8],
-    pub(crate) outgoing: Outgoing<'a>,
+    pub(crate) outgoing: &'a Outgoing<'a>,
 }
 
 impl Line {
@@ -58,7 +58,7 @@ impl Line {
             })
         } else {
             scratch.clear();
-            link.encode(scratch, &head, |out| append(bytes, &link.limits, out)).map(|()| Packed::TooLarge)
+            link.encode_ready(scratch, &head, bytes).map(|()| Packed::TooLarge)
         };
         Some(match place {
             Ok(Packed::InPack) => {

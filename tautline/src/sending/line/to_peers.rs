@@ -43,7 +43,7 @@ impl Open {
     }
 
     /// Sends one message.
-    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    #[inline(always)] // the steps to a peer are one function
     pub(super) fn send_datagram(
         &mut self,
         target: Target,
@@ -52,20 +52,28 @@ impl Open {
         let body = datagram.len();
         match self.one_meant(target, 1)? {
             Some(peer) => self.send_whole(peer, datagram, body).map_err(|failed| failed.of(1)),
-            None => self.send_each_listener(1, |open, peer| open.send_whole(peer, datagram, body)),
+            None => self.send_datagram_to_all(datagram, body),
         }
     }
 
+    #[inline(never)] // so that the way to one peer stays short
+    fn send_datagram_to_all(&mut self, datagram: &mut Vec<u8>, body: usize) -> Result<(), Box<Failed>> {
+        self.send_each_listener(1, |open, peer| open.send_whole(peer, datagram, body))
+    }
+
     /// Sends one message of `body` bytes to one peer, in parts if the system says that its path is too small.
-    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
+    #[inline(always)] // as `send_datagram`
     fn send_whole(&mut self, peer: PeerId, datagram: &mut Vec<u8>, body: usize) -> Result<(), Box<Failed>> {
         datagram.truncate(body);
         match self.send_to(peer, datagram, 1) {
-            Err(failed) if failed.cut_from.is_some() => {
-                self.send_parts(peer, &datagram[HEADER_LEN..body], self.outbound.datagram_size_to(peer))
-            }
+            Err(failed) if failed.cut_from.is_some() => self.send_as_parts(peer, &datagram[..body]),
             sent => sent,
         }
+    }
+
+    #[cold]
+    fn send_as_parts(&mut self, peer: PeerId, datagram: &[u8]) -> Result<(), Box<Failed>> {
+        self.send_parts(peer, &datagram[HEADER_LEN..], self.outbound.datagram_size_to(peer))
     }
 
     /// Sends several messages.
@@ -93,7 +101,7 @@ impl Open {
 
     /// The only peer that is meant; `None` if all are meant, and there are several or none. `messages`: how many fail if the
     /// target is unknown.
-    #[inline]
+    #[inline(always)] // as `send_datagram`
     fn one_meant(&self, target: Target, messages: u64) -> Result<Option<PeerId>, Box<Failed>> {
         match (self.resolve(target), self.outbound.listeners()) {
             (Meant::One(peer), _) | (Meant::All, &[peer]) => Ok(Some(peer)),

@@ -154,7 +154,7 @@ impl Sender {
         bytes: &[u8],
     ) -> Result<Sent, SendError> {
         let terms = Terms::new(outgoing.target, outgoing.metadata.priority, self.clock.steady_now());
-        let mut message = Ready { terms, content_type, bytes, outgoing };
+        let mut message = Ready { terms, content_type, bytes, outgoing: &outgoing };
         let failures = self.counters.queued.value();
         let streams = || self.streams(outgoing.metadata.priority);
         let Handed { outcome, wake_driver } =
