@@ -49,7 +49,7 @@ impl ClockSample {
     /// Returns the bound on its error at `now`.
     #[inline]
     fn error(&self, now: Instant) -> u64 {
-        (self.rtt / 2).saturating_add(duration_ns(now.since(self.taken)) / DRIFT)
+        (self.rtt / 2).saturating_add(now.as_nanos().saturating_sub(self.taken.as_nanos()) / DRIFT)
     }
 
     /// Returns whether this newer measurement is better than `best`, or contradicts it. A contradiction shows that a clock has
@@ -76,7 +76,14 @@ impl PeerClock {
     #[must_use]
     #[inline]
     pub fn greatest_age(self, stamp: WallTime) -> Duration {
-        Duration::from_nanos(u64::try_from(self.latest.saturating_sub(stamp.as_nanos())).unwrap_or(0))
+        Duration::from_nanos(self.greatest_age_ns(stamp))
+    }
+
+    /// As [`greatest_age`](Self::greatest_age), in nanoseconds, for what is computed for each message.
+    #[must_use]
+    #[inline]
+    pub fn greatest_age_ns(self, stamp: WallTime) -> u64 {
+        u64::try_from(self.latest.saturating_sub(stamp.as_nanos())).unwrap_or(0)
     }
 
     /// Returns when the peer's clock showed this time stamp, on our steady clock, as the estimate has it.

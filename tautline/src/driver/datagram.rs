@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tautline_proto::endpoint::{Messages, Refusals};
-use tautline_proto::{DropReason, Instant as Steady, MessageRef, Now, PeerClock, WallTime};
+use tautline_proto::{DropReason, Instant as Steady, MessageRef, Now, PeerClock, PeerId, WallTime};
 
 use super::arrivals::{Arrivals, Came};
-use super::freshness::Freshness;
-use super::outlets::{Held, Outlets};
+use super::freshness::{Freshness, Rule};
+use super::outlets::{Held, Outlets, PAUSE};
 use super::ownership::Rights;
 use super::reading::clocks;
+use super::told::Told;
 use super::watching::Watching;
 use super::{Sink, Turner};
 use crate::machine::socket::{Socket, as_users_know};
@@ -31,28 +32,28 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    /// The time since it came. If that is not known for certain, and the peer's clock neither, an unknown time counts against it.
+    /// The nanoseconds since it came. If that is not known for certain, and the peer's clock neither, an unknown time counts against it.
     #[inline]
-    fn least_age(&self, clock: Option<PeerClock>, now: Now) -> Duration {
+    fn least_age_ns(&self, clock: Option<PeerClock>, now: Now) -> u64 {
         let came = if clock.is_some() { self.came.at } else { self.came.not_before };
-        now.steady.since(came)
+        now.steady.as_nanos().saturating_sub(came.as_nanos())
     }
 }
 
-/// The ages of the messages of one datagram. Most have the time stamp of the message before.
+/// The ages of the messages of one datagram, in nanoseconds. Most have the time stamp of the message before.
 struct Ages {
     /// When the datagram came, most probably.
     came: Steady,
     clock: Option<PeerClock>,
     now: Now,
     /// The age of all of them, at least.
-    least: Duration,
+    least_ns: u64,
     stamp: Option<WallTime>,
-    age: Duration,
+    age_ns: u64,
 }
 
 impl Ages {
-    /// Sets `age` to the greatest age of a message. Returns whether it may differ from that of the message before. `kept_since`:
+    /// Sets `age_ns` to the greatest age of a message. Returns whether it may differ from that of the message before. `kept_since`:
     /// since when it was kept for this datagram.
     #[inline]
     fn change(&mut self, stamp: WallTime, kept_since: Option<Steady>) -> bool {
@@ -60,10 +61,11 @@ impl Ages {
             return false;
         }
         self.stamp = Some(stamp);
-        let age = self.clock.map_or(self.least, |clock| clock.greatest_age(stamp).max(self.least));
+        let age = self.clock.map_or(0, |clock| clock.greatest_age_ns(stamp)).max(self.least_ns);
         // A message that was kept for this datagram came before it. Such messages come last, so that no other message gets their
         // age.
-        self.age = kept_since.map_or(age, |since| age.max(self.now.steady.since(since)));
+        let now = self.now.steady.as_nanos();
+        self.age_ns = kept_since.map_or(age, |since| age.max(now.saturating_sub(since.as_nanos())));
         true
     }
 
@@ -73,7 +75,8 @@ impl Ages {
     }
 }
 
-/// What the messages of one datagram are judged with.
+/// What the messages of one datagram are judged with. No function that is a call of its own takes it, so that it is nowhere but in
+/// registers and where its parts are.
 struct Judging<'a> {
     shared: &'a Shared,
     socket: &'a Socket,
@@ -87,8 +90,8 @@ struct Judging<'a> {
     sighting: Option<Sighting>,
     /// The number of the datagram.
     number: Option<u64>,
-    /// The time since the datagram came, at most.
-    waited: Duration,
+    /// The datagram came so long ago that newer ones probably wait.
+    has_waited: bool,
     /// Whether streams have owners.
     can_be_held: bool,
     /// Whether cycles follow messages.
@@ -107,28 +110,20 @@ impl Judging<'_> {
     fn pass(
         &mut self,
         messages: &mut Messages<'_>,
+        rule: Option<Rule>,
         (arrival, ages): (&Arrival, &Ages),
         judged: &mut Option<Limits>,
         outlets: &mut Outlets<'_>,
         sink: &mut Sink<'_>,
     ) {
-        if let Err(reason) = self.judge(messages.message(), (arrival, ages), judged, outlets) {
+        if let Err(reason) = self.judge(messages.message(), rule, (arrival, ages), judged, outlets) {
             cold_path();
             return self.refusals.count(reason);
         }
         if self.can_be_held {
-            self.give_right(messages, judged);
+            give_right(self.rights, messages, judged);
         }
         self.hand_out(messages.message(), arrival, judged.as_ref().unwrap_or(&Limits::NONE), outlets, sink);
-    }
-
-    /// From now on the sender of the message owns its stream, if the stream has an owner.
-    #[inline(never)] // keeps this code out of the path of endpoints without owners
-    fn give_right(&mut self, messages: &mut Messages<'_>, judged: &mut Option<Limits>) {
-        if let Some(tenure) = messages.hold() {
-            let right = Some(self.rights.of(tenure));
-            *judged = Some(Limits { right, ..judged.take().unwrap_or(Limits::NONE) });
-        }
     }
 
     /// Asks whether a message is fresh, and whether a latch lets it pass. Sets its limits.
@@ -136,46 +131,34 @@ impl Judging<'_> {
     fn judge(
         &mut self,
         message: &MessageRef<'_>,
+        rule: Option<Rule>,
         (arrival, ages): (&Arrival, &Ages),
         judged: &mut Option<Limits>,
         outlets: &Outlets<'_>,
     ) -> Result<(), DropReason> {
-        let lifespan = self.freshness.lifespan(message);
-        let is_watched = match (&outlets.watching, &self.sighting) {
-            (Some(watching), Some(sighting)) => watching.saw(message, sighting),
+        let lifespan = message.lifespan.or_else(|| rule?.lifespan);
+        let is_watched = match (outlets.watching, self.sighting) {
+            (Some(watching), Some(sighting)) => watching.saw(message, &sighting),
             _ => false,
         };
-        let matters = self.freshness.matters(message, lifespan);
+        let matters = rule.is_some() || lifespan.is_some();
         if (matters || is_watched) && !self.socket.is_stamping() && self.arrivals.can_stamp() {
-            self.ask_for_stamps(ages.now.steady);
+            ask_for_stamps(self.arrivals, self.socket, ages.now.steady);
         }
         *judged = None;
         if matters {
             if self.freshness.is_first_command(message) && !*self.told_unguarded {
                 *self.told_unguarded = self.shared.tell_if_unguarded(lifespan);
             }
-            let life = lifespan.map(|lifespan| (lifespan, ages.age));
-            *judged = Some(self.freshness.judge(message, arrival, life, self.number)?);
+            let life = lifespan.map(|lifespan| (lifespan, Duration::from_nanos(ages.age_ns)));
+            *judged = Some(self.freshness.judge(message, arrival, rule, life, self.number)?);
         }
         if self.is_followed {
-            self.tell_followers(message, arrival, ages);
+            cold_path();
+            tell_followers(self.shared, message, arrival.peer, ages.moment(message.timestamp), ages.now);
         }
         // What a latch refuses must neither be held back nor make its sender the owner of the stream.
         if is_watched && outlets.refuses(message, arrival) { Err(DropReason::Latched) } else { Ok(()) }
-    }
-
-    /// Asks the kernel for time stamps, from the first message on that needs them.
-    #[cold]
-    fn ask_for_stamps(&mut self, now: Steady) {
-        self.arrivals.asked_for_stamps(self.socket.stamp(), clocks(now));
-    }
-
-    /// Tells the cycles that follow a stream when its message was made.
-    #[inline(never)] // keeps this code out of the path of links without cycles
-    fn tell_followers(&self, message: &MessageRef<'_>, arrival: &Arrival, ages: &Ages) {
-        let made = self.shared.clock.instant(ages.moment(message.timestamp));
-        let read_at = self.shared.clock.instant(ages.now.steady);
-        self.shared.followers.heard(message, arrival.peer, made, read_at);
     }
 
     /// Holds a message back until everything in the kernel is read, if that must be, or else offers it.
@@ -189,26 +172,51 @@ impl Judging<'_> {
         sink: &mut Sink<'_>,
     ) {
         // An answer is not held back: its request waits for it.
-        if self.held.wants(limits, self.waited) && !self.shared.requests.expect(message, arrival) {
-            self.hold_back(message, arrival, limits, outlets);
+        if self.held.wants(limits, self.has_waited) && !self.shared.requests.expect(message, arrival) {
+            let (held, shared) = (&mut *self.held, self.shared);
+            hold_back(held, (shared, outlets.told), self.refusals, message, arrival, limits);
         } else if !outlets.offer(message, arrival, limits, sink) {
             self.refusals.count(DropReason::Latched);
         }
     }
+}
 
-    #[cold]
-    fn hold_back(
-        &mut self,
-        message: &MessageRef<'_>,
-        arrival: &Arrival,
-        limits: &Limits,
-        outlets: &mut Outlets<'_>,
-    ) {
-        if self.held.hold(self.shared, message, *arrival, limits.clone()) {
-            self.refusals.count(DropReason::Superseded);
-            if let Some(keep) = limits.keep {
-                outlets.told.superseded(self.shared, keep.stream);
-            }
+/// From now on the sender of the message owns its stream, if the stream has an owner.
+#[inline(never)] // keeps this code out of the path of endpoints without owners
+fn give_right(rights: &mut Rights, messages: &mut Messages<'_>, judged: &mut Option<Limits>) {
+    if let Some(tenure) = messages.hold() {
+        let right = Some(rights.of(tenure));
+        *judged = Some(Limits { right, ..judged.take().unwrap_or(Limits::NONE) });
+    }
+}
+
+/// Asks the kernel for time stamps, from the first message on that needs them.
+#[cold]
+fn ask_for_stamps(arrivals: &mut Arrivals, socket: &Socket, now: Steady) {
+    arrivals.asked_for_stamps(socket.stamp(), clocks(now));
+}
+
+/// Tells the cycles that follow a stream when its message was made.
+#[inline(never)] // keeps this code out of the path of links without cycles
+fn tell_followers(shared: &Shared, message: &MessageRef<'_>, peer: PeerId, made: Steady, now: Now) {
+    let (made, read_at) = (shared.clock.instant(made), shared.clock.instant(now.steady));
+    shared.followers.heard(message, peer, made, read_at);
+}
+
+/// Holds a message back until everything in the kernel is read.
+#[cold]
+fn hold_back(
+    held: &mut Held,
+    (shared, told): (&Shared, &mut Told),
+    refusals: Refusals<'_>,
+    message: &MessageRef<'_>,
+    arrival: &Arrival,
+    limits: &Limits,
+) {
+    if held.hold(shared, message, *arrival, limits.clone()) {
+        refusals.count(DropReason::Superseded);
+        if let Some(keep) = limits.keep {
+            told.superseded(shared, keep.stream);
         }
     }
 }
@@ -233,19 +241,18 @@ impl Turner {
             cold_path();
             return;
         };
-        let from = match accepted.is_from_elsewhere() {
-            false => {
-                if self.socket.answers_as_called() {
-                    self.socket.confirm_source(from);
-                }
-                from
-            }
+        // Set in its place: an address that may be one of two is copied more often.
+        let mut address = from;
+        if accepted.is_from_elsewhere() {
+            cold_path();
             // Its address is the one at which it has answered. Strangers may have sent this from anywhere.
-            true => {
-                cold_path();
-                self.inbound.address_of(accepted.peer()).unwrap_or(from)
-            }
-        };
+            address = self.inbound.address_of(accepted.peer()).unwrap_or(from);
+        } else if self.socket.answers_as_called() {
+            self.socket.confirm_source(from);
+        }
+        if address.is_ipv6() {
+            address = as_users_know(address);
+        }
         let Self { inbound, shared, dispatcher, life, watchdogs, told, .. } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
         let watching = Watching::of(watchdogs.load(), shared, now.steady);
@@ -253,12 +260,14 @@ impl Turner {
         let (clock, read_at) = (self.clock, self.read_at);
         // The same for all messages of the datagram, except the time when each was made, which is set below.
         let time = self.clock.wall(came.at);
-        let mut arrival = Arrival { peer, address: as_users_know(from), time, made: clock.origin(), late };
+        let mut arrival = Arrival { peer, address, time, made: clock.origin(), late };
         let mut messages = inbound.messages(accepted);
         let peer_clock = messages.peer_clock(now.steady);
         let refusals = messages.refusals();
-        let sighting =
-            watching.as_ref().map(|watching| watching.heard(peer, came.not_before, messages.missing(number)));
+        let sighting = watching.map(|watching| {
+            cold_path();
+            watching.heard(peer, came.not_before, messages.missing(number))
+        });
         let mut judging = Judging {
             shared,
             socket: &self.socket,
@@ -270,15 +279,14 @@ impl Turner {
             refusals,
             sighting,
             number,
-            waited: now.steady.since(came.not_before),
+            has_waited: now.steady >= came.not_before.plus(PAUSE),
             can_be_held: messages.can_be_held(),
             is_followed: shared.followers.are_there(),
         };
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let is_plain = judging.passes_plain();
-        let least = origin.least_age(peer_clock, now);
-        let mut ages =
-            Ages { came: came.at, clock: peer_clock, now, least, stamp: None, age: Duration::ZERO };
+        let least_ns = origin.least_age_ns(peer_clock, now);
+        let mut ages = Ages { came: came.at, clock: peer_clock, now, least_ns, stamp: None, age_ns: 0 };
         // Outside the loop, so that it is dropped once.
         let mut judged = None;
         while let Some((message, kept_since)) = messages.advance_kept() {
@@ -291,13 +299,14 @@ impl Turner {
             // The first message of a datagram always changes it.
             if ages.change(message.timestamp, kept_since) {
                 self.brought_messages = true;
-                arrival.made = clock.instant_before(read_at, ages.age);
+                arrival.made = clock.instant_before(read_at, ages.age_ns);
             }
-            if is_plain && !judging.freshness.matters(message, message.lifespan) {
+            let rule = judging.freshness.rule(message);
+            if is_plain && rule.is_none() && message.lifespan.is_none() {
                 outlets.offer(message, &arrival, &Limits::NONE, sink);
                 continue;
             }
-            judging.pass(&mut messages, (&arrival, &ages), &mut judged, &mut outlets, sink);
+            judging.pass(&mut messages, rule, (&arrival, &ages), &mut judged, &mut outlets, sink);
         }
         // If a handler has ended the connection, another one may have taken its place.
         if !self.life.is_orphaned() {

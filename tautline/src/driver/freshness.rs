@@ -34,9 +34,19 @@ struct Rules {
 
 /// The settings of a stream.
 #[derive(Clone, Copy, Debug, Default)]
-struct Rule {
+pub(super) struct Rule {
     kept: Option<usize>,
-    lifespan: Option<Duration>,
+    pub(super) lifespan: Option<Duration>,
+}
+
+impl Rules {
+    #[inline(never)] // few types have channels with settings of their own
+    fn of_channel(&self, channel: u16) -> Rule {
+        match self.channels.binary_search_by_key(&channel, |(channel, _)| *channel) {
+            Ok(index) => self.channels[index].1,
+            Err(_) => self.common,
+        }
+    }
 }
 
 impl From<Qos> for Rule {
@@ -61,16 +71,12 @@ impl Freshness {
         Self { rules, newest: Newest::default(), awaits_command: true }
     }
 
-    /// The lifespan of a message: its own, or else that of its stream.
+    /// The settings of a message's stream; `None` if its type has none. A message of such a type, without a lifespan of its own, need
+    /// not be judged.
     #[inline]
-    pub(super) fn lifespan(&self, message: &MessageRef<'_>) -> Option<Duration> {
-        message.lifespan.or_else(|| self.rule(message)?.lifespan)
-    }
-
-    /// Whether a message with this lifespan needs to be judged.
-    #[inline]
-    pub(super) fn matters(&self, message: &MessageRef<'_>, lifespan: Option<Duration>) -> bool {
-        lifespan.is_some() || self.rules[index_of(message.message_type)].is_some()
+    pub(super) fn rule(&self, message: &MessageRef<'_>) -> Option<Rule> {
+        let rules = self.rules[index_of(message.message_type)].as_ref()?;
+        Some(if rules.channels.is_empty() { rules.common } else { rules.of_channel(message.channel) })
     }
 
     /// Whether this is the first command of the connection.
@@ -81,13 +87,14 @@ impl Freshness {
             && std::mem::take(&mut self.awaits_command)
     }
 
-    /// Returns the limits of a message, or the reason to drop it at once. `life`: its lifespan, and its age when it was read.
-    /// `number`: the number of its datagram.
+    /// Returns the limits of a message, or the reason to drop it at once. `rule`: the settings of its stream. `life`: its lifespan, and
+    /// its age when it was read. `number`: the number of its datagram.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn judge(
         &mut self,
         message: &MessageRef<'_>,
         arrival: &Arrival,
+        rule: Option<Rule>,
         life: Option<(Duration, Duration)>,
         number: Option<u64>,
     ) -> Result<Limits, DropReason> {
@@ -97,8 +104,8 @@ impl Freshness {
             return Err(DropReason::Expired);
         }
         // A reliable message must be delivered, whatever comes after it.
-        let is_kept_by = |rule: &Rule| rule.kept.filter(|_| message.delivery == Delivery::BestEffort);
-        if let Some(count) = self.rule(message).and_then(is_kept_by) {
+        let is_kept_by = |rule: Rule| rule.kept.filter(|_| message.delivery == Delivery::BestEffort);
+        if let Some(count) = rule.and_then(is_kept_by) {
             let stream =
                 Stream { peer: arrival.peer, message_type: message.message_type, channel: message.channel };
             if number.is_some_and(|number| {
@@ -115,15 +122,6 @@ impl Freshness {
     #[cold]
     pub(super) fn forget(&mut self, peer: PeerId) {
         self.newest.forget(peer);
-    }
-
-    #[inline]
-    fn rule(&self, message: &MessageRef<'_>) -> Option<&Rule> {
-        let rules = self.rules[index_of(message.message_type)].as_ref()?;
-        match rules.channels.binary_search_by_key(&message.channel, |(channel, _)| *channel) {
-            Ok(index) => Some(&rules.channels[index].1),
-            Err(_) => Some(&rules.common),
-        }
     }
 }
 
@@ -164,8 +162,10 @@ mod tests {
         arrival: Arrival,
         number: u64,
     ) -> Option<DropReason> {
-        let life = fresh.lifespan(message).map(|lifespan| (lifespan, arrival.age()));
-        fresh.judge(message, &arrival, life, Some(number)).err()
+        let rule = fresh.rule(message);
+        let lifespan = message.lifespan.or(rule.and_then(|rule| rule.lifespan));
+        let life = lifespan.map(|lifespan| (lifespan, arrival.age()));
+        fresh.judge(message, &arrival, rule, life, Some(number)).err()
     }
 
     /// The arrival of a message that was made `age` ago.
@@ -195,8 +195,8 @@ mod tests {
             let reason = judge(&mut fresh, message, made_ago(MS * age), 1);
             assert_eq!(reason, dropped.then_some(DropReason::Expired), "{message:?}");
         }
-        let limits =
-            fresh.judge(&long, &arrival(), Some((MS * 60_000, Duration::ZERO)), Some(1)).expect("fresh");
+        let (rule, life) = (fresh.rule(&long), Some((MS * 60_000, Duration::ZERO)));
+        let limits = fresh.judge(&long, &arrival(), rule, life, Some(1)).expect("fresh");
         assert!(limits.expires.is_some() && limits.keep.is_some_and(|keep| keep.count == 2));
     }
 

@@ -22,7 +22,7 @@ use tautline_proto::DropReason;
 use tautline_proto::MessageRef;
 
 /// A message that is read this long after it came probably has newer ones behind it.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// The most datagrams that a turn reads while it holds messages back: more than the default receive buffer holds.
 pub(super) const CATCH_UP_BUDGET: usize = 16_384;
@@ -135,11 +135,11 @@ impl Held {
         (1..MAX_HELD).contains(&self.messages.len()) && self.messages.bytes() < MAX_HELD_BYTES
     }
 
-    /// Whether to hold a message back. `waited`: the time since it came.
+    /// Whether to hold a message back. `has_waited`: it came a [`PAUSE`] ago.
     #[inline]
-    pub(super) fn wants(&self, limits: &Limits, waited: Duration) -> bool {
+    pub(super) fn wants(&self, limits: &Limits, has_waited: bool) -> bool {
         // While a message is held back, messages that came after it must not overtake it.
-        limits.keep.is_some() && (waited >= PAUSE || !self.is_empty())
+        limits.keep.is_some() && (has_waited || !self.is_empty())
     }
 
     /// Holds a message back. Returns whether it replaced an older one.

@@ -93,14 +93,13 @@ impl Clock {
         self.start
     }
 
-    /// The system's time that lies so long before a time of our steady clock, or that time itself if the system's clock does
-    /// not reach so far back.
+    /// The system's time that lies so many nanoseconds before a time of our steady clock, or that time itself if the system's clock
+    /// does not reach so far back.
     #[inline]
-    pub(crate) fn instant_before(self, at: Steady, before: Duration) -> Instant {
-        let since_start = Duration::from_nanos(at.as_nanos());
-        match since_start.checked_sub(before) {
-            Some(left) => self.start + left,
-            None => self.instant_before_start(before.saturating_sub(since_start), at),
+    pub(crate) fn instant_before(self, at: Steady, before_ns: u64) -> Instant {
+        match at.as_nanos().checked_sub(before_ns) {
+            Some(left) => self.start + Duration::from_nanos(left),
+            None => self.instant_before_start(Duration::from_nanos(before_ns - at.as_nanos()), at),
         }
     }
 
