@@ -13,7 +13,7 @@ use crate::endpoint::config::EndpointConfig;
 use crate::endpoint::owner::Tenure;
 use crate::endpoint::recorder::Recorder;
 use crate::message::{Delivery, MessageRef};
-use crate::path::{Path, PeerClock};
+use crate::path::PeerClock;
 use crate::peer::PeerId;
 use crate::rights::Rights;
 use crate::stats::{InboundCounters, PeerRxCounters};
@@ -29,13 +29,12 @@ pub struct Accepted<'a> {
     pub(super) number: Option<u64>,
     /// When it was handled.
     pub(super) at: Instant,
-    pub(super) contents: Contents<'a>,
-}
-
-#[derive(Debug)]
-pub(super) enum Contents<'a> {
-    Classic(MessageRef<'a>),
-    Native { frames: Frames<'a>, next_id: u64 },
+    /// None on the classic wire.
+    pub(super) frames: Frames<'a>,
+    /// The default id of the first message (native).
+    pub(super) next_id: u64,
+    /// The only message of a classic datagram.
+    pub(super) classic: Option<MessageRef<'a>>,
 }
 
 impl Accepted<'_> {
@@ -48,12 +47,9 @@ impl Accepted<'_> {
     /// Returns how many messages it holds, whether they are handed out or not. A fragment does not count as a message.
     #[cfg(feature = "sim")]
     pub(crate) fn messages_held(&self) -> usize {
-        match &self.contents {
-            Contents::Classic(_) => 1,
-            Contents::Native { frames, .. } => {
-                frames.clone().filter(|frame| matches!(frame, crate::wire::native::Frame::Message(_))).count()
-            }
-        }
+        let is_message =
+            |frame: &crate::wire::native::Frame<'_>| matches!(frame, crate::wire::native::Frame::Message(_));
+        usize::from(self.classic.is_some()) + self.frames.clone().filter(is_message).count()
     }
 
     /// Returns whether it arrived after a newer datagram.
@@ -88,23 +84,22 @@ pub struct Messages<'a> {
     complete: core::slice::Iter<'a, KeptMessage>,
     /// Since when the message that was read last had been kept.
     kept_since: Option<Instant>,
-    name: &'a str,
+    /// The sender.
+    peer: Option<&'a InboundPeer>,
     rx: Option<&'a PeerRxCounters>,
-    path: Option<&'a Path>,
     config: &'a EndpointConfig,
     counters: &'a InboundCounters,
     /// What the sender may send.
     rights: Rights,
     not_allowed: &'a NotAllowed,
-    peer: Option<PeerId>,
     /// `None` if no stream has an owner.
     gate: Option<Gate<'a>>,
     /// Writes the black box, if there is one.
     recorder: Option<&'a mut Recorder>,
     /// The message that was read last, or the only message of a classic datagram.
     message: MessageRef<'a>,
-    /// Whether the caller has not got `message` yet.
-    is_unread: bool,
+    /// The only message of a classic datagram, which was not read yet.
+    classic: Option<&'a MessageRef<'a>>,
     /// The kind of `message`, if it has no optional fields. `None` after a message that could not be decoded, because
     /// `message` then holds fields of earlier ones.
     bare_kind: Option<[u8; KIND_LEN]>,
@@ -135,7 +130,7 @@ impl<'a> Messages<'a> {
     #[inline]
     #[allow(clippy::too_many_arguments)] // parts of the inbound half, which are borrowed one by one
     pub(super) fn new(
-        contents: &Contents<'a>,
+        accepted: &'a Accepted<'a>,
         sorted: Option<&'a SortedMessages>,
         peer: Option<&'a InboundPeer>,
         config: &'a EndpointConfig,
@@ -144,43 +139,32 @@ impl<'a> Messages<'a> {
         gate: Option<Gate<'a>>,
         recorder: Option<&'a mut Recorder>,
     ) -> Self {
-        let (default_ids, complete) =
-            sorted.map_or((&[][..], &[][..]), |sorted| (&sorted.default_ids, &sorted.complete));
-        let (name, rx) = peer.map_or(("", None), |peer| (peer.name.as_str(), Some(&*peer.rx)));
-        let path = peer.map(|peer| &peer.path);
-        let (default_ids, complete) = (default_ids.iter(), complete.iter());
+        let (default_ids, complete) = sorted.map_or_else(Default::default, |sorted| {
+            cold_path();
+            (sorted.default_ids.iter(), sorted.complete.iter())
+        });
         #[cfg(feature = "secure")]
         let identity = peer.and_then(|peer| peer.secured.as_ref()).map(|secured| &*secured.identity);
         #[cfg(not(feature = "secure"))]
         let identity = None;
-        let (frames, next_id, is_unread) = match contents {
-            Contents::Classic(_) => (Frames::default(), 0, true),
-            Contents::Native { frames, next_id } => (frames.clone(), *next_id, false),
-        };
-        let (kept_since, bare_kind) = (None, None);
         Self {
-            frames,
-            next_id,
+            frames: accepted.frames.clone(),
+            next_id: accepted.next_id,
             default_ids,
             complete,
-            kept_since,
-            name,
-            rx,
-            path,
+            kept_since: None,
+            peer,
+            rx: peer.map(|peer| &*peer.rx),
             config,
             counters,
             rights: peer.map_or(Rights::ALL, |peer| peer.rights),
             not_allowed,
-            peer: peer.map(|peer| peer.id),
             gate,
             recorder,
-            // Made in its place: a message is slow to move.
-            message: match contents {
-                Contents::Classic(message) => copy_of(message),
-                Contents::Native { .. } => MessageRef { identity, ..MessageRef::default() },
-            },
-            is_unread,
-            bare_kind,
+            message: MessageRef { identity, ..MessageRef::default() },
+            // Copied when it is read: a message that may be one of two is made somewhere else and then moved, which is slow.
+            classic: accepted.classic.as_ref(),
+            bare_kind: None,
         }
     }
 
@@ -203,7 +187,7 @@ impl<'a> Messages<'a> {
     #[must_use]
     #[inline]
     pub fn peer_clock(&self, now: Instant) -> Option<PeerClock> {
-        self.path?.peer_clock(now)
+        self.peer?.path.peer_clock(now)
     }
 
     /// Decodes the next message. As [`next`](Iterator::next), but without a copy of the message.
@@ -218,13 +202,16 @@ impl<'a> Messages<'a> {
     /// fragment was handled.
     #[inline]
     pub fn advance_kept(&mut self) -> Option<(&MessageRef<'a>, Option<Instant>)> {
-        if !core::mem::take(&mut self.is_unread) {
-            self.decode_next()?;
-        } else if !self.is_admitted() {
-            cold_path();
-            // The only message of a classic datagram.
-            self.counters.messages_dropped.count(DropReason::NotOwner);
-            return None;
+        match self.classic.take() {
+            None => self.decode_next()?,
+            Some(message) => {
+                cold_path();
+                self.message = copy_of(message);
+                if !self.is_admitted() {
+                    self.counters.messages_dropped.count(DropReason::NotOwner);
+                    return None;
+                }
+            }
         }
         if let Some(rx) = self.rx {
             rx.messages.add(1);
@@ -299,14 +286,15 @@ impl<'a> Messages<'a> {
     fn refuse(&self) {
         self.counters.messages_dropped.count(DropReason::NotAllowed);
         if let Some(peer) = self.peer {
-            self.not_allowed.note(peer, self.message.message_type);
+            self.not_allowed.note(peer.id, self.message.message_type);
         }
     }
 
     /// Decodes a message of any kind.
     #[inline]
     fn decode_any(&mut self, frame: MessageFrame<'a>, id: u64) -> Result<(), DropReason> {
-        let decoded = frame.decode_into(&mut self.message, id, self.name);
+        let name = self.peer.map_or("", |peer| &peer.name);
+        let decoded = frame.decode_into(&mut self.message, id, name);
         self.bare_kind = frame.kind_if_bare().filter(|_| decoded.is_ok());
         decoded
     }
@@ -421,9 +409,19 @@ mod tests {
             // Every reliable message is delivered.
             let default_ids = (0..).zip(kinds).filter(|(_, kind)| *kind == 2).map(|(id, _)| Some(id));
             let sorted = SortedMessages { default_ids: default_ids.collect(), ..SortedMessages::default() };
-            let contents = Contents::Native { frames, next_id: 0 };
+            let (peer, at) = (PeerId::none(), Instant::from_nanos(1));
+            let accepted = Accepted {
+                peer,
+                late: false,
+                is_elsewhere: false,
+                number: None,
+                at,
+                frames,
+                next_id: 0,
+                classic: None,
+            };
             let messages =
-                Messages::new(&contents, Some(&sorted), None, &config, &counters, &not_allowed, None, None);
+                Messages::new(&accepted, Some(&sorted), None, &config, &counters, &not_allowed, None, None);
             assert_eq!(
                 messages.collect::<Vec<_>>(),
                 expected,

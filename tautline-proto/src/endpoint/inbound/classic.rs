@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::accepted::{Accepted, Contents};
+use super::accepted::Accepted;
 use super::peer::{Away, FormerLife, InboundPeer};
 use super::registry::{Newcomer, Registry};
 use crate::drops::DropReason;
@@ -17,7 +17,7 @@ use crate::peer::PeerId;
 use crate::time::{Instant, Now};
 use crate::window::{MAX_LEAP, Verdict, Window};
 use crate::wire::classic::{self, ClassicFormat};
-use crate::wire::native::looks_native;
+use crate::wire::native::{Frames, looks_native};
 
 /// In memory, numbers start here, so that there are numbers before the first one heard.
 const FIRST_NUMBER: u64 = 1 << 32;
@@ -59,8 +59,16 @@ pub(super) fn handle<'a>(
     }
     let (peer, number, late) = admit(registry, from, number, message.stamp().as_secs_f64(), now.steady)?;
     registry.heard(peer, datagram.len(), now.steady);
-    let contents = Contents::Classic(message);
-    Ok(Accepted { peer, late, is_elsewhere: false, number, at: now.steady, contents })
+    Ok(Accepted {
+        peer,
+        late,
+        is_elsewhere: false,
+        number,
+        at: now.steady,
+        frames: Frames::default(),
+        next_id: 0,
+        classic: Some(message),
+    })
 }
 
 /// Returns why a datagram cannot be read: the wire or the settings of its sender, if it shows them, else `reason`.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::hint::cold_path;
 use core::net::SocketAddr;
 
-use super::accepted::{Accepted, Contents, Messages};
+use super::accepted::{Accepted, Messages};
 use super::handshake::Handshake;
 use super::liveness::Visited;
 use super::ownership::{Gate, Origin};
@@ -120,8 +120,13 @@ impl Inbound {
         }
         // Each wire's own result is counted, and not the common one, which has room for a whole message and is slow to move.
         match self.registry.config.wire {
+            #[cfg(feature = "secure")]
+            WireFormat::Native if self.sessions.secured.is_some() => {
+                let handled = self.sessions.handle_secured(&mut self.registry, now, from, datagram, scratch);
+                self.count_datagram(from, datagram.len(), handled)?.map(Accepted::from)
+            }
             WireFormat::Native => {
-                let handled = self.sessions.handle(&mut self.registry, now, from, datagram, scratch);
+                let handled = self.sessions.handle(&mut self.registry, now, from, datagram);
                 self.count_datagram(from, datagram.len(), handled)?.map(Accepted::from)
             }
             WireFormat::Classic(format) => {
@@ -210,21 +215,23 @@ impl Inbound {
 
     /// Returns the messages of an accepted datagram. Messages that break a rule of their own are counted and skipped.
     #[inline]
-    pub fn messages<'a>(&'a mut self, accepted: &Accepted<'a>) -> Messages<'a> {
+    pub fn messages<'a>(&'a mut self, accepted: &'a Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();
-        let &Accepted { peer, number, late, at, ref contents, .. } = accepted;
+        let &Accepted { peer, number, late, at, .. } = accepted;
         if self.recorder.is_some() {
             cold_path();
             self.record_accepted(peer, late, number);
         }
-        let is_sorted = matches!(contents, Contents::Native { frames, .. } if !frames.are_messages());
+        let is_sorted = !accepted.frames.are_messages() && accepted.classic.is_none();
         let Registry { peers, config, counters, owners, outputs, not_allowed, .. } = &mut self.registry;
-        let origin = Origin { peer, number, now: at };
-        let gate = owners.as_deref_mut().map(|owners| Gate { owners, outputs, origin });
+        let gate = owners.as_deref_mut().map(|owners| {
+            cold_path();
+            Gate { owners, outputs, origin: Origin { peer, number, now: at } }
+        });
         let peer = peers.get(peer).map(|peer| &*peer);
         let sorted = is_sorted.then_some(&self.sessions.sorted);
         let recorder = self.recorder.as_deref_mut();
-        Messages::new(contents, sorted, peer, config, counters, not_allowed, gate, recorder)
+        Messages::new(accepted, sorted, peer, config, counters, not_allowed, gate, recorder)
     }
 
     /// Returns the peer's address, or `None` if the peer is gone.

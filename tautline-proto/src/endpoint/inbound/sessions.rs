@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::hint::cold_path;
 use core::net::SocketAddr;
 
-use super::accepted::{Accepted, Contents};
+use super::accepted::Accepted;
 use super::handshake::Handshake;
 use super::ownership::Origin;
 use super::peer::InboundPeer;
@@ -61,8 +61,8 @@ impl<'a> From<NumberedDatagram<'a>> for Accepted<'a> {
     fn from(datagram: NumberedDatagram<'a>) -> Self {
         let NumberedDatagram { peer, number, late, is_elsewhere, at, frames } = datagram;
         // §4.2: the default message id is the datagram's number and the message's place in it.
-        let contents = Contents::Native { frames, next_id: number << FRAME_INDEX_BITS };
-        Self { peer, late, is_elsewhere, number: Some(number), at, contents }
+        let next_id = number << FRAME_INDEX_BITS;
+        Self { peer, late, is_elsewhere, number: Some(number), at, frames, next_id, classic: None }
     }
 }
 
@@ -159,7 +159,7 @@ impl Sessions {
             || !frames.are_messages() && frames.next().is_some_and(|frame| frame.is_unnumbered())
     }
 
-    /// Handles one datagram. Returns `None` for a handshake datagram.
+    /// Handles one datagram of a plain endpoint. Returns `None` for a handshake datagram.
     #[inline]
     pub(super) fn handle<'a>(
         &mut self,
@@ -167,14 +167,7 @@ impl Sessions {
         now: Now,
         from: SocketAddr,
         datagram: &'a [u8],
-        scratch: &'a mut Vec<u8>,
     ) -> Result<Option<NumberedDatagram<'a>>, DropReason> {
-        #[cfg(feature = "secure")]
-        if self.secured.is_some() {
-            return self.handle_secured(registry, now, from, datagram, scratch);
-        }
-        #[cfg(not(feature = "secure"))]
-        let _ = scratch;
         let (header, frames) = native::parse(datagram)?;
         registry.check_sender(header.from_server)?;
         if !frames.are_messages()
@@ -224,7 +217,7 @@ impl Sessions {
     /// As [`handle`](Self::handle), at a secured endpoint: all datagrams are sealed but those of the handshake.
     #[cfg(feature = "secure")]
     #[inline(never)] // keeps this code out of the path of plain endpoints
-    fn handle_secured<'a>(
+    pub(super) fn handle_secured<'a>(
         &mut self,
         registry: &mut Registry,
         now: Now,
@@ -273,7 +266,7 @@ impl Sessions {
             }
         };
         let peer = registry.peers.in_slot(slot).ok_or(DropReason::UnknownSession)?;
-        if peer.address != from {
+        if !are_same(peer.address, from) {
             cold_path();
             return Err(DropReason::WrongAddress);
         }
@@ -360,6 +353,20 @@ impl Sessions {
             registry.outputs.events.push_back(Event::Accepted(id));
         }
     }
+}
+
+/// Returns whether these addresses are the same.
+#[inline]
+fn are_same(one: SocketAddr, other: SocketAddr) -> bool {
+    match (one, other) {
+        (SocketAddr::V4(one), SocketAddr::V4(other)) => one == other,
+        _ => are_same_v6(one, other),
+    }
+}
+
+#[inline(never)] // the comparison is long
+fn are_same_v6(one: SocketAddr, other: SocketAddr) -> bool {
+    one == other
 }
 
 /// Opens the window with the first datagram of a peer.
