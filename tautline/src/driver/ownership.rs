@@ -65,7 +65,7 @@ impl Turner {
     /// Passes on what users and watchdogs ask for.
     #[inline]
     pub(super) fn look_at_ownership(&mut self, now: Steady) {
-        if self.shared.ownership.has_freed() || self.claims.queue.has_asks() {
+        if self.shared.ownership.take_work() {
             self.act_on_ownership(now);
         }
     }

@@ -39,8 +39,9 @@ pub(crate) struct Ownership {
     /// Written by the driver.
     present: Mutex<BTreeMap<StreamId, (StreamOwner, Tenure)>>,
     freed: Mutex<Vec<Tenure>>,
-    /// Whether `freed` has something for the driver. Order: set (release) after the entry is there, read (acquire) by the driver.
-    has_freed: AtomicBool,
+    /// Whether `freed` or the claims have something for the driver. Order: set (release) after the entry is there, taken (acquire) by the
+    /// driver.
+    has_work: AtomicBool,
     /// The claims of the present connection, or of the last.
     claims: Mutex<Option<Arc<ClaimQueue>>>,
 }
@@ -50,7 +51,7 @@ impl Ownership {
     pub(crate) fn begin(&self, wire: Wire) -> Arc<ClaimQueue> {
         lock(&self.present).clear();
         lock(&self.freed).clear();
-        let queue = Arc::new(ClaimQueue { wire, state: Mutex::default(), has_asks: AtomicBool::new(false) });
+        let queue = Arc::new(ClaimQueue { wire, state: Mutex::default() });
         *lock(&self.claims) = Some(Arc::clone(&queue));
         queue
     }
@@ -117,26 +118,27 @@ impl Ownership {
         freed.retain(|tenure| !meant.contains(tenure));
         freed.extend(meant);
         drop(freed);
-        self.has_freed.store(true, Ordering::Release);
+        self.has_work.store(true, Ordering::Release);
         true
     }
 
-    /// Whether [`take_freed`](Self::take_freed) has something.
+    /// Whether something was freed or asked since the last call. The driver then takes it.
     #[inline]
-    pub(crate) fn has_freed(&self) -> bool {
-        self.has_freed.load(Ordering::Acquire)
+    pub(crate) fn take_work(&self) -> bool {
+        self.has_work.load(Ordering::Relaxed) && self.has_work.swap(false, Ordering::Acquire)
     }
 
     /// Takes what was freed since the last call.
     pub(crate) fn take_freed(&self) -> Vec<Tenure> {
-        self.has_freed.store(false, Ordering::Release);
         std::mem::take(&mut *lock(&self.freed))
     }
 
     /// Begins a claim or a release. The caller wakes the driver.
     pub(crate) fn ask(&self, act: ClaimAct, stream: StreamId) -> Result<Claim, ClaimError> {
         let queue = lock(&self.claims).clone().ok_or(ClaimError::NotConnected)?;
-        queue.ask(act, stream)
+        let claim = queue.ask(act, stream)?;
+        self.has_work.store(true, Ordering::Release);
+        Ok(claim)
     }
 }
 
@@ -160,8 +162,6 @@ pub(crate) struct Ask {
 pub(crate) struct ClaimQueue {
     wire: Wire,
     state: Mutex<QueueState>,
-    /// Whether something waits. Order: as for `Ownership::has_freed`.
-    has_asks: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -188,19 +188,11 @@ impl ClaimQueue {
         state.open += 1;
         state.waiting.push_back(Ask { act, stream, tracker: Arc::clone(&tracker) });
         drop(state);
-        self.has_asks.store(true, Ordering::Release);
         Ok(Claim { tracker })
-    }
-
-    /// Whether [`take`](Self::take) has something.
-    #[inline]
-    pub(crate) fn has_asks(&self) -> bool {
-        self.has_asks.load(Ordering::Acquire)
     }
 
     /// Takes what was asked since the last call.
     pub(crate) fn take(&self) -> VecDeque<Ask> {
-        self.has_asks.store(false, Ordering::Release);
         std::mem::take(&mut lock(&self.state).waiting)
     }
 
