@@ -23,39 +23,49 @@ type Seat = (Instant, u32);
 type Rank = (usize, Seat, IpAddr);
 
 /// The peers of each host, in the order in which they give way.
+///
+/// Most hosts have one peer, so all hosts share their sets: a set of its own would take a stranger's host 200 bytes.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    hosts: HashMap<IpAddr, Host>,
+    /// How many peers each host has.
+    counts: HashMap<IpAddr, usize>,
+    peers: BTreeSet<(IpAddr, Seat)>,
+    silent: BTreeSet<(IpAddr, Seat)>,
     /// For each host, the peer that was established last.
     ranks: BTreeSet<Rank>,
     /// The same among the silent peers.
     silent_ranks: BTreeSet<Rank>,
 }
 
-#[derive(Debug, Default)]
-struct Host {
-    peers: BTreeSet<Seat>,
-    silent: BTreeSet<Seat>,
-}
-
 impl Places {
     pub(super) fn add(&mut self, host: IpAddr, seat: Seat) {
-        self.change(host, |host| host.peers.insert(seat));
+        self.change(host, |places, host| {
+            if places.peers.insert((host, seat)) {
+                *places.counts.entry(host).or_default() += 1;
+            }
+        });
     }
 
     pub(super) fn remove(&mut self, host: IpAddr, seat: Seat) {
-        self.change(host, |host| {
-            host.silent.remove(&seat);
-            host.peers.remove(&seat)
+        self.change(host, |places, host| {
+            places.silent.remove(&(host, seat));
+            if places.peers.remove(&(host, seat))
+                && let Some(count) = places.counts.get_mut(&host)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    places.counts.remove(&host);
+                }
+            }
         });
     }
 
     pub(super) fn mark_silent(&mut self, host: IpAddr, seat: Seat) {
-        self.change(host, |host| host.silent.insert(seat));
+        self.change(host, |places, host| _ = places.silent.insert((host, seat)));
     }
 
     pub(super) fn mark_heard(&mut self, host: IpAddr, seat: Seat) {
-        self.change(host, |host| host.silent.remove(&seat));
+        self.change(host, |places, host| _ = places.silent.remove(&(host, seat)));
     }
 
     /// Returns the slot of the silent peer that makes room for one more peer of this host: of the host with most peers, the one
@@ -73,35 +83,31 @@ impl Places {
     }
 
     fn peers_of(&self, host: IpAddr) -> usize {
-        self.hosts.get(&host.to_canonical()).map_or(0, |host| host.peers.len())
+        self.counts.get(&host.to_canonical()).copied().unwrap_or(0)
     }
 
-    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut Host) -> bool) {
-        let address = address.to_canonical();
-        let host = self.hosts.entry(address).or_default();
-        let [rank, silent_rank] = host.ranks(address);
+    fn change(&mut self, host: IpAddr, change: impl FnOnce(&mut Self, IpAddr)) {
+        let host = host.to_canonical();
+        let [rank, silent_rank] = self.ranks_of(host);
         rank.inspect(|rank| _ = self.ranks.remove(rank));
         silent_rank.inspect(|rank| _ = self.silent_ranks.remove(rank));
-        change(host);
-        let [rank, silent_rank] = host.ranks(address);
-        if rank.is_none() {
-            self.hosts.remove(&address);
-        }
+        change(self, host);
+        let [rank, silent_rank] = self.ranks_of(host);
         self.ranks.extend(rank);
         self.silent_ranks.extend(silent_rank);
     }
 
-    /// Returns how many peers there are, and how many of them are silent. For tests, because it walks all tables.
-    pub(super) fn count(&self) -> (usize, usize) {
-        let sum = |of: fn(&Host) -> usize| self.hosts.values().map(of).sum();
-        (sum(|host| host.peers.len()), sum(|host| host.silent.len()))
+    /// Returns the rank of the host's peer that was established last, and of its silent peer that was.
+    fn ranks_of(&self, host: IpAddr) -> [Option<Rank>; 2] {
+        let peers = self.peers_of(host);
+        let seats = (host, (Instant::from_nanos(0), 0))..=(host, (Instant::from_nanos(u64::MAX), u32::MAX));
+        [&self.peers, &self.silent]
+            .map(|set| set.range(seats.clone()).next_back().map(|&(host, seat)| (peers, seat, host)))
     }
-}
 
-impl Host {
-    /// Returns the rank of its peer that was established last, and of its silent peer that was.
-    fn ranks(&self, address: IpAddr) -> [Option<Rank>; 2] {
-        [&self.peers, &self.silent].map(|seats| seats.last().map(|&seat| (self.peers.len(), seat, address)))
+    /// Returns how many peers there are, and how many of them are silent. For tests, because it walks a table.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.counts.values().sum(), self.silent.len())
     }
 }
 
@@ -218,7 +224,7 @@ mod tests {
             places.remove(host(2), (at(ms), slot));
         }
         places.remove(host(1), (at(1), 0));
-        assert_eq!((places.count(), places.hosts.len(), places.ranks.len()), ((0, 0), 0, 0));
+        assert_eq!((places.count(), places.counts.len(), places.ranks.len()), ((0, 0), 0, 0));
     }
 
     #[test]
