@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use crate::snapshot::saved;
+use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 
 /// How many numbers the window remembers. A number is lost when this many newer numbers have come.
@@ -67,14 +67,31 @@ pub struct Window {
     lost: u64,
     /// How many numbers below `next` the window knows about. It knows nothing of the numbers before its start.
     reach: u64,
-    /// When each number became missing, at the number modulo [`SPAN`]. The table has an allocation of its own, because it is
-    /// not used while no number is missing, and the fields that every datagram uses should share few cache lines.
-    missing_since: Box<[Instant; SLOTS]>,
+    missing_since: MissingSince,
     /// The latest lost probe. It alone may still come.
     probe: Option<u64>,
     counts: WindowCounts,
     /// The latest number that was too far ahead.
     leapt_to: Option<u64>,
+}
+
+/// When each number became missing, at the number modulo [`SPAN`]. The table has an allocation of its own, because it is not used
+/// while no number is missing, and the fields that every datagram uses should share few cache lines. It is `None` until a number
+/// is missing or it is [prepared](Window::prepare): a stranger who abandons its handshake takes no memory for it.
+#[derive(Clone, Debug, Default)]
+struct MissingSince(Option<Box<[Instant; SLOTS]>>);
+
+impl MissingSince {
+    const NEVER: [Instant; SLOTS] = [Instant::from_nanos(0); SLOTS];
+
+    fn table(&mut self) -> &mut [Instant; SLOTS] {
+        self.0.get_or_insert_with(|| Box::new(Self::NEVER))
+    }
+
+    #[inline]
+    fn of(&self, number: u64) -> Instant {
+        self.0.as_ref().map_or(Instant::from_nanos(0), |table| table[slot(number)])
+    }
 }
 
 impl Window {
@@ -86,7 +103,7 @@ impl Window {
             received: 0,
             lost: 0,
             reach: 0,
-            missing_since: Box::new([Instant::from_nanos(0); SLOTS]),
+            missing_since: MissingSince::default(),
             probe: None,
             counts: WindowCounts { lost: 0, probes_lost: 0, late: 0, duplicate: 0 },
             leapt_to: None,
@@ -154,6 +171,11 @@ impl Window {
         is_next
     }
 
+    /// Makes the table that missing numbers need, so that the first of them allocates nothing.
+    pub(crate) fn prepare(&mut self) {
+        self.missing_since.table();
+    }
+
     /// Counts a number that [`judge`](Self::judge) has found to be a duplicate.
     pub fn repeated(&mut self) {
         self.counts.duplicate += 1;
@@ -184,7 +206,8 @@ impl Window {
     /// Starts again with `next`, because the sender was restarted. Missing numbers are lost. The counts continue.
     pub fn restart(&mut self, next: u64) {
         let lost = self.counts.lost + self.missing();
-        *self = Self { counts: WindowCounts { lost, ..self.counts }, ..Self::new(next) };
+        let missing_since = core::mem::take(&mut self.missing_since);
+        *self = Self { counts: WindowCounts { lost, ..self.counts }, missing_since, ..Self::new(next) };
     }
 
     /// Counts the numbers as lost that have been missing for [`LOSS_TIMEOUT`] at `now`.
@@ -210,7 +233,7 @@ impl Window {
     pub fn next_timeout(&self) -> Option<Instant> {
         let missing = self.missing_bits();
         let oldest = u64::from(missing.checked_ilog2()?);
-        Some(self.missing_since[slot(self.next - 1 - oldest)].plus(LOSS_TIMEOUT))
+        Some(self.missing_since.of(self.next - 1 - oldest).plus(LOSS_TIMEOUT))
     }
 
     /// Returns the number that is expected next.
@@ -246,7 +269,7 @@ impl Window {
         self.lost = shifted(self.lost, step);
         self.reach = self.reach.saturating_add(step).min(SPAN);
         for missing in number - skipped.min(SPAN - 1)..number {
-            self.missing_since[slot(missing)] = now;
+            self.missing_since.table()[slot(missing)] = now;
         }
         self.next = number + 1;
     }
@@ -275,6 +298,16 @@ fn shifted(map: u64, step: u64) -> u64 {
 
 fn highest_bit(map: u64) -> u64 {
     map.checked_ilog2().map_or(0, |bit| 1 << bit)
+}
+
+impl Saved for MissingSince {
+    fn save(&self, out: &mut Writer) {
+        self.0.as_deref().unwrap_or(&Self::NEVER).save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        Box::load(from).map(|table| Self(Some(table)))
+    }
 }
 
 saved!(WindowCounts { lost, probes_lost, late, duplicate });

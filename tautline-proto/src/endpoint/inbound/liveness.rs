@@ -36,7 +36,11 @@ impl Registry {
     /// Does what is due for one peer, and schedules the next visit. Its heartbeat is due if it must be sent by `until`.
     pub(super) fn visit(&mut self, id: PeerId, now: Instant, until: Instant) -> Visited {
         let Some(peer) = self.peers.get(id) else { return Visited::Nothing };
+        let heard_again = !peer.heard_for().is_zero();
         if let Some(window) = &mut peer.window {
+            if heard_again {
+                window.prepare();
+            }
             window.expire(now);
             peer.publish_window();
         }
