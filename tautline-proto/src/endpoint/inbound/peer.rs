@@ -47,6 +47,11 @@ pub(super) struct InboundPeer {
     pub(super) accepted: bool,
     /// What it may send to us, and what we may send to it.
     pub(super) rights: Rights,
+    pub(super) granted: Rights,
+    /// Whether the server has sent its name (native clients only).
+    pub(super) named: bool,
+    /// Whether it counts among the newcomers (`PeerTable::newcomers`).
+    pub(super) is_newcomer: bool,
     /// Its keys (secured links only).
     #[cfg(feature = "secure")]
     pub(super) secured: Option<Box<SecuredPeer>>,
@@ -58,13 +63,8 @@ pub(super) struct InboundPeer {
     pub(super) kept: usize,
     /// Native only; created with the first claim, release or notice in either direction.
     pub(super) claims: Option<Box<Claims>>,
-    pub(super) granted: Rights,
     /// When the token was issued that proved the peer's address (native servers only).
     pub(super) proven: Instant,
-    /// Whether the server has sent its name (native clients only).
-    pub(super) named: bool,
-    /// Whether it counts among the newcomers (`PeerTable::newcomers`).
-    pub(super) is_newcomer: bool,
     /// When it came. A peer that comes back into its place keeps the time.
     pub(super) established: Instant,
     /// Since when it has been heard without falling silent.

@@ -60,6 +60,13 @@ pub(super) struct PathSize {
     size: usize,
     /// Whether datagrams were sent since then that a smaller path would not carry.
     used: bool,
+    /// How many probes of the size that is tried were lost in a row.
+    losses: u8,
+    /// How many more heartbeats say that the peer's latest probe has arrived.
+    answers: u8,
+    /// How many more heartbeats name our latest probe, and its number. The first of them asks for an answer.
+    namings: u8,
+    named: u32,
     /// The size below which no path is expected to be. That in use, if the configuration allows no more than the base size:
     /// then nothing is probed.
     least: usize,
@@ -71,19 +78,14 @@ pub(super) struct PathSize {
     failed: usize,
     /// The probe that waits for its answer.
     probe: Option<Probe>,
-    /// The size that is tried, and how many of its probes were lost in a row.
+    /// The size that is tried.
     tried: usize,
-    losses: u8,
     /// When the size in use was last proven; `None` until the next look.
     proven_at: Option<Instant>,
     /// When larger sizes are tried again; `None` until the next look.
     raise_at: Option<Instant>,
-    /// Our latest probe, and how many more heartbeats name it. The first of them asks for an answer.
-    named: u32,
-    namings: u8,
-    /// The peer's latest probe that has arrived, and how many more heartbeats say so.
+    /// The peer's latest probe that has arrived.
     arrived: u32,
-    answers: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
