@@ -16,16 +16,20 @@ use super::{Sink, Turner};
 /// Strangers may take one part in so many of the time.
 pub(super) const SHARE: u32 = 10;
 
-/// After a quiet time, strangers may use their share of the next 100 ms ahead. A client that has called a process while that was
-/// stopped has sent several hellos, and sends messages after them. If each hello had to wait for its share, those messages
-/// would find no room.
+/// After a quiet time, strangers may use their share of the next 100 ms ahead. A client sends messages right after its handshake. If
+/// each step of that had to wait for its share, many of those messages would find no room.
 const AHEAD_NS: u64 = 100_000_000;
+
+/// A sleep goes on for this time after strangers have their share again, unless a datagram ends it. A turn for each stranger alone
+/// would cost more than the service: under attack, datagrams come all the time, and a turn that reads them serves a stranger too.
+const PATIENCE: Duration = Duration::from_micros(500);
 
 /// A service counts as this time at most. If it took longer, the stranger was not the reason: another thread had the core.
 const MOST: Duration = Duration::from_millis(1);
 
 /// The most datagrams of strangers that wait, and the most bytes of them. They are enough for some hundred clients that return together
-/// after a server's restart. If there is no room, a stranger's datagram is dropped, counted as `overloaded`.
+/// after a server's restart. If there is no room, or if the same datagram of the same stranger waits already, a stranger's datagram is
+/// dropped, counted as `overloaded`.
 const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
@@ -56,10 +60,10 @@ impl WaitingStrangers {
         self.was_served || now < self.next_at || !self.datagrams.is_empty()
     }
 
-    /// When one of the strangers that wait may be served.
+    /// When a turn must serve one of the strangers that wait, at the latest. It is over if strangers have not used their share.
     #[inline]
     pub(super) fn next_deadline(&self) -> Option<Steady> {
-        if self.datagrams.is_empty() { None } else { Some(self.next_at) }
+        if self.datagrams.is_empty() { None } else { Some(self.next_at.plus(PATIENCE)) }
     }
 
     /// Notes that a stranger was served. That began at `now`, and took `spent`.
@@ -77,15 +81,18 @@ impl WaitingStrangers {
         waiting >= MAX_WAITING || (waiting >= MAX_OF_HOST && of_host() >= MAX_OF_HOST)
     }
 
-    /// Keeps a datagram, if there is room for its bytes.
+    /// Keeps a datagram, if there is room for its bytes, and if it is not the repetition of one that waits: a client repeats its
+    /// hello until it is answered, and one answer is enough.
     fn push(&mut self, origin: Origin, datagram: &[u8]) -> bool {
         let bytes = self.bytes + datagram.len();
-        let has_room = bytes <= MAX_WAITING_BYTES;
-        if has_room {
+        let is_repeated =
+            |(waiting, bytes): &(Origin, Vec<u8>)| waiting.from == origin.from && bytes == datagram;
+        let is_kept = bytes <= MAX_WAITING_BYTES && !self.datagrams.iter().any(is_repeated);
+        if is_kept {
             self.bytes = bytes;
             self.datagrams.push_back((origin, datagram.to_vec()));
         }
-        has_room
+        is_kept
     }
 
     /// Takes the first datagram for which `is_meant` returns true.
@@ -129,13 +136,11 @@ impl Turner {
         scratch: &mut Vec<u8>,
         sink: &mut Sink<'_>,
     ) {
-        let was_served = std::mem::take(&mut self.waiting_strangers.was_served);
-        if was_served || self.waiting_strangers.next_deadline().is_none() {
-            return;
-        }
-        // The clock is read again, so that a refusal for want of room is over by this time.
-        *now = self.clock.now();
-        if now.steady >= self.waiting_strangers.next_at {
+        let waiting = &mut self.waiting_strangers;
+        let was_served = std::mem::take(&mut waiting.was_served);
+        if !was_served && !waiting.datagrams.is_empty() && now.steady >= waiting.next_at {
+            // The clock is read again, so that a refusal for want of room is over by this time.
+            *now = self.clock.now();
             self.serve_first_waiting(*now, scratch, sink);
         }
     }
@@ -185,7 +190,34 @@ impl Turner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arrivals::Came;
     use super::*;
+
+    #[test]
+    fn repetitions_of_a_datagram_take_one_place() {
+        let mut waiting = WaitingStrangers::default();
+        let came = Steady::from_nanos(1);
+        let origin =
+            |port| Origin { from: ([127, 0, 0, 1], port).into(), came: Came { at: came, not_before: came } };
+        assert!(waiting.push(origin(1), b"hello") && !waiting.push(origin(1), b"hello"));
+        assert!(waiting.push(origin(2), b"hello") && waiting.push(origin(1), b"another"));
+        assert!(waiting.take(|_, _| true).is_some() && waiting.push(origin(1), b"hello"), "it was served");
+    }
+
+    #[test]
+    fn a_sleep_is_not_ended_for_each_stranger() {
+        let mut waiting = WaitingStrangers::default();
+        let (now, spent) = (Steady::from_nanos(1_000_000_000), Duration::from_micros(4));
+        let origin = Origin { from: ([127, 0, 0, 1], 1).into(), came: Came { at: now, not_before: now } };
+        assert!(waiting.next_deadline().is_none() && waiting.push(origin, b"hello"));
+        assert!(
+            waiting.next_deadline().is_some_and(|at| at < now),
+            "after a quiet time it is served at once"
+        );
+        waiting.next_at = now;
+        waiting.has_served(spent, now);
+        assert_eq!(waiting.next_deadline(), Some(now.plus(spent * SHARE + PATIENCE)));
+    }
 
     #[test]
     fn strangers_get_a_tenth_of_the_time() {
