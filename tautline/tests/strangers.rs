@@ -68,6 +68,8 @@ struct Link {
 #[derive(Clone, Copy, Debug)]
 struct Figures {
     commands: usize,
+    p50: Duration,
+    p90: Duration,
     p99: Duration,
     worst: Duration,
 }
@@ -124,7 +126,7 @@ impl Link {
         let at = |share: usize| {
             delays.get(delays.len() * share / 1000).or(delays.last()).copied().unwrap_or_default()
         };
-        Figures { commands: delays.len(), p99: at(990), worst: at(1000) }
+        Figures { commands: delays.len(), p50: at(500), p90: at(900), p99: at(990), worst: at(1000) }
     }
 
     /// What the plant has received of the controller, if the controller is connected.
@@ -214,9 +216,14 @@ fn attack(
             grown / 1024
         );
         println!(
-            "  {} commands quiet, {} under attack; the slowest {:.0?} and {:.0?}; {} peers; dropped: {:?}",
+            "  {} commands quiet, {} under attack; p50 {:.0?} and {:.0?}, p90 {:.0?} and {:.0?}; the slowest {:.0?} and {:.0?}; \
+             {} peers; dropped: {:?}",
             quiet.commands,
             under.commands,
+            quiet.p50,
+            under.p50,
+            quiet.p90,
+            under.p90,
             quiet.worst,
             under.worst,
             all.peers,
