@@ -19,7 +19,8 @@ pub(super) const PACK_FIELDS: usize = 256;
 #[inline]
 pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8], is_secured: bool) {
     let digest = recorder.digest_of(Output::Returned);
-    digest.add_ends(to.port().into(), if is_secured { &[] } else { datagram });
+    let port = to.port().into();
+    if is_secured { digest.add(port) } else { digest.add_ends(port, datagram) }
 }
 
 /// Adds the datagrams of a pack to the digest, as [`sealed`].
