@@ -198,7 +198,6 @@ impl Turner {
     }
 
     fn dropped(&mut self, from: SocketAddr, reason: DropReason) {
-        self.flood.note(self.read_at);
         let now = self.clock.instant(self.read_at);
         if let Some(left_out) = self.shared.log.allow(now) {
             tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());

@@ -9,7 +9,6 @@ mod acks;
 mod arrivals;
 mod datagram;
 mod first_look;
-mod flood;
 mod freshness;
 mod giving_way;
 mod happened;
@@ -37,7 +36,6 @@ use tautline_proto::{Cause, Instant as Steady, Now};
 use acks::WaitingAcks;
 use arrivals::Arrivals;
 use first_look::FirstLook;
-use flood::Flood;
 use freshness::Freshness;
 use giving_way::GivingWay;
 use impaired::Impaired;
@@ -113,7 +111,6 @@ pub(crate) struct Turner {
     giving_way: GivingWay,
     first_look: FirstLook,
     polling: Polling,
-    flood: Flood,
     watch: CoalescerWatch,
     arrivals: Arrivals,
     acks: WaitingAcks,
@@ -231,7 +228,6 @@ impl Turner {
             unwritten: false,
             acks: WaitingAcks::default(),
             polling: Polling::new(settings.wait),
-            flood: Flood::new(),
             reader_seen: None,
             watch,
             watchdogs,

@@ -76,11 +76,6 @@ impl Polling {
         }
     }
 
-    /// Whether every wait polls all the time.
-    pub(crate) fn spins(&self) -> bool {
-        self.policy == WaitPolicy::Spin
-    }
-
     /// Whether other threads have wanted the core lately, so that polling has stopped.
     pub(crate) fn is_crowded(&self, now: Steady) -> bool {
         self.paused_until.is_some_and(|until| now < until)

@@ -1,6 +1,5 @@
 //! The first half of a turn: waits for datagrams, and reads them. [`datagram`](super::datagram) hands their messages out.
 
-use std::hint::cold_path;
 use std::io;
 use std::time::Duration;
 
@@ -81,19 +80,14 @@ impl Turner {
         if self.life.is_stopped() {
             return Found::Nothing(self.clock.steady_now());
         }
-        let mut began = self.clock.steady_now();
+        let began = self.clock.steady_now();
         let until = match wait {
             // Whatever else is due, this turn reads at once.
             Some(Duration::ZERO) => Some(began),
             wait => earlier(wait.map(|wait| began.plus(wait)), self.next_deadline()),
         };
+        let polls = self.polling.polls_first(began);
         let is_due = until.is_some_and(|until| until <= began);
-        let mut polls = self.polling.polls_first(began);
-        if self.flood.is_on(began) && !is_due && !self.polling.spins() {
-            cold_path();
-            began = self.nap(began, until);
-            (polls, self.more_may_wait) = (false, true);
-        }
         if polls || is_due || (self.more_may_wait && !self.leaves_look_out(began)) {
             match self.socket.receive(buffer) {
                 Received::Empty => {

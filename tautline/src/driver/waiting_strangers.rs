@@ -113,16 +113,14 @@ impl Turner {
 
     #[cold]
     fn puts_off_stranger(&mut self, now: Now, origin: Origin, datagram: &[u8]) -> bool {
-        let Self { waiting_strangers, inbound, flood, .. } = self;
+        let Self { waiting_strangers, inbound, .. } = self;
         // If there is no room, the protocol looks whose datagram it is. To look here too would cost as much as to drop it.
         let is_full = waiting_strangers.is_full_for(origin.from.ip());
         if !is_full && !inbound.is_of_stranger(origin.from, datagram) {
             return false;
         }
         let is_kept = !is_full && waiting_strangers.push(origin, datagram);
-        if is_kept {
-            flood.note(now.steady);
-        } else {
+        if !is_kept {
             // So the protocol drops a stranger's datagram. But it serves a peer that had to make room.
             inbound.refuse_strangers_until(now.steady.plus(A_MOMENT));
         }
