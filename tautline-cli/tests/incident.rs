@@ -557,6 +557,9 @@ fn the_files_of_both_ends_say_which_way_lost_what() {
         assert!(page.contains("<svg") && page.contains("controller sent, lost"), "{page}");
         let alone = run(&["incident", first, second, "--rerun"]);
         assert_eq!(alone.code, 2, "{}", alone.stdout);
+        assert!(alone.stderr.contains("2 files are named: name one, such as"), "{}", alone.stderr);
+        let many = run(&["incident", first, second, first]);
+        assert!(many.code == 2 && many.stderr.contains("3 files are named"), "{}", many.stderr);
     }
 }
 

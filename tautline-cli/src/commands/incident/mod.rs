@@ -40,8 +40,8 @@ pub(crate) struct Args {
     /// The file
     file: PathBuf,
     /// The file of the other end of the link: both are shown on one time line, with what was lost on the way
-    #[arg(conflicts_with_all = ["rerun", "what_if", "json"])]
-    other: Option<PathBuf>,
+    #[arg(value_name = "OTHER")]
+    others: Vec<PathBuf>,
     /// Run the protocol again with the recorded inputs, and compare every output
     #[arg(long)]
     rerun: bool,
@@ -58,9 +58,10 @@ pub(crate) struct Args {
 
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    let other = other_end(args)?;
     let failure = |error: BlackBoxError| Failure::failed(format!("{}: {error}", args.file.display()));
     let file = BlackBoxFile::open(&args.file).map_err(failure)?;
-    if let Some(other) = &args.other {
+    if let Some(other) = other {
         let read = BlackBoxFile::open(other);
         let other = read.map_err(|error| Failure::failed(format!("{}: {error}", other.display())))?;
         let ends = Ends::of([&file, &other])?;
@@ -100,6 +101,25 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     output::data(&on_terminal(text))?;
     let differs = reruns.iter().any(|rerun| rerun.difference.is_some());
     Ok(if args.rerun && differs { Exit::NotMet } else { Exit::Done })
+}
+
+/// Returns the file of the other end, if there is one. A pattern such as `plant-*.mcap` may have named any number of files.
+fn other_end(args: &Args) -> Result<Option<&Path>, Failure> {
+    let is_about_one = args.rerun || args.what_if.is_some() || args.json;
+    match &args.others[..] {
+        [] => Ok(None),
+        [other] if !is_about_one => Ok(Some(other)),
+        others => {
+            let written = |path: &&PathBuf| path.metadata().and_then(|file| file.modified()).ok();
+            let newest = others.iter().chain([&args.file]).max_by_key(written).unwrap_or(&args.file);
+            Err(Failure::usage(format!(
+                "{} files are named: name one, such as {} (the newest), or without --rerun, --what-if and --json those of both ends \
+                 of a link",
+                others.len() + 1,
+                newest.display()
+            )))
+        }
+    }
 }
 
 /// Wraps the text if it goes to a terminal.
