@@ -137,11 +137,8 @@ fn text(found: &LinkFindings) -> String {
         rows.push(("", format!("shortest {}, jitter {}, {trips} heartbeats", show_us(min), show_us(jitter))));
     }
     if let (Some(offset), Some(error)) = (found.clock_offset_us, found.clock_offset_error_us) {
-        let way = if offset < 0.0 { "behind" } else { "ahead" };
-        rows.push((
-            "clock",
-            format!("{} {way} of the clock here, ±{}", show_us(offset.abs()), show_us(error)),
-        ));
+        let way = if offset < 0.0 { "behind" } else { "ahead of" };
+        rows.push(("clock", format!("{} {way} the clock here, ±{}", show_us(offset.abs()), show_us(error))));
     }
     rows.push(("lost", format!("{} datagrams of the server", found.lost)));
     let lines = rows.iter().map(|(name, value)| format!("  {name:<12}{value}\n"));

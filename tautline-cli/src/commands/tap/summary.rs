@@ -68,8 +68,11 @@ impl WayTotal {
 
     fn line(&self) -> String {
         let Self { datagrams, messages, lost, late, duplicate, .. } = self;
+        let plural = |count: u64| if count == 1 { "" } else { "s" };
         let mut text = format!(
-            "{datagrams} datagrams, {messages} messages, {lost} lost, {late} late, {duplicate} duplicate"
+            "{datagrams} datagram{}, {messages} message{}, {lost} lost, {late} late, {duplicate} duplicate",
+            plural(*datagrams),
+            plural(*messages)
         );
         for (count, what) in [(self.again, "sent again"), (self.sealed, "sealed")] {
             if count > 0 {
