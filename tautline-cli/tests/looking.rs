@@ -3,12 +3,13 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read};
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Listener, finished, run};
+use support::{Folder, Listener, finished, run, start};
 
 /// Starts a server that sends DATA again and again.
 fn server(data: &str, arguments: &[&str]) -> Listener {
@@ -46,6 +47,50 @@ fn a_client_shows_what_its_server_sends_on_both_wires() {
                 (&"plant".into(), &true.into())
             );
         }
+    }
+}
+
+#[test]
+fn who_looks_at_a_server_is_told_when_it_is_away_and_back() {
+    let folder = Folder::new("away");
+    let file = folder.0.join("run.mcap");
+    let server = Listener::start(&["--reply"]);
+    let address = server.address.clone();
+    let file = file.to_str().expect("text");
+    let mut clients: Vec<_> = [
+        &["listen", "--connect", &address][..],
+        &["hz", "--connect", &address],
+        &["record", "--connect", &address, "-o", file],
+        &["ping", &address, "-i", "0.1"],
+    ]
+    .map(|arguments| {
+        let mut client = start(arguments);
+        let errors = client.stderr.take().expect("it is piped");
+        (arguments[0], client, BufReader::new(errors).lines())
+    })
+    .into();
+    // Each is connected now: `ping` prints its answers, the others say so.
+    for (name, client, errors) in &mut clients {
+        if *name == "ping" {
+            // Its pipe stays open, or the next answer would end it.
+            let stdout = client.stdout.as_mut().expect("it is piped");
+            assert_eq!(stdout.read(&mut [0; 1]).expect("text"), 1);
+        } else {
+            assert_eq!(errors.next().expect("a line").expect("text"), "connected", "{name}");
+        }
+    }
+    let mut until = |words: &str| {
+        for (name, _, errors) in &mut clients {
+            let is_told = errors.any(|line| line.expect("text").contains(words));
+            assert!(is_told, "{name}: {words}");
+        }
+    };
+    drop(server);
+    until("the server is away");
+    let _server = Listener::start_at(&address, &["--reply"]);
+    until("the server is back");
+    for (_, mut client, _) in clients {
+        client.kill().and_then(|()| client.wait()).expect("it runs until now");
     }
 }
 

@@ -12,6 +12,7 @@ use crate::tools::link::{
     LinkArgs, at_most_an_hour, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
 };
 use crate::tools::output::{self, BAD, FAINT, Styled, escaped};
+use crate::tools::waiting::ServerAway;
 use tautline::recording::MessageView;
 
 /// Show how regularly messages come: rate, period, jitter, gaps
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Some(address) => output::note(format_args!("listening on {address}")),
         None => output::note("connected"),
     }
-    let mut streams = Streams::default();
+    let (mut streams, mut server_away) = (Streams::default(), ServerAway::default());
     let mut next = started + args.every;
     while !interrupt.is_asked() && args.seconds.is_none_or(|length| started.elapsed() < length) {
         let wait = next.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         {
             streams.take(&message);
         }
+        server_away.look(&interface);
         if Instant::now() >= next {
             next = (next + args.every).max(Instant::now());
             output::data(&streams.report(args.json, Part::Latest))?;

@@ -15,7 +15,7 @@ use crate::tools::link::{
 use crate::tools::output::{self, BAD, BOLD, GOOD, Styled};
 use crate::tools::pace::Pace;
 use crate::tools::round_trips::{RoundTrips, number_of};
-use crate::tools::waiting::Waiting;
+use crate::tools::waiting::{ServerAway, Waiting};
 
 /// The largest padding, in bytes. Together with the number it still fits into a message.
 const LARGEST: u64 = 64_000;
@@ -118,6 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         refused: 0,
         refusal: None,
         waiting,
+        server_away: ServerAway::default(),
     };
     measurement.run(&interrupt)?;
     let Measurement { interface, trips, refused, refusal, .. } = measurement;
@@ -160,6 +161,7 @@ struct Measurement<'a> {
     refusal: Option<SendError>,
     /// For the first answer.
     waiting: Waiting,
+    server_away: ServerAway,
 }
 
 impl Measurement<'_> {
@@ -209,6 +211,7 @@ impl Measurement<'_> {
         if self.trips.answered_count() == 0 {
             self.waiting.look(format_args!("an answer from {}", self.endpoint));
         }
+        self.server_away.look(&self.interface);
         let wait = deadline.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
         let Some(message) = wait_over(self.driver.receive(Some(wait)))? else { return Ok(()) };
         let now = Instant::now();

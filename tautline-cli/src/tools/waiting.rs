@@ -1,8 +1,11 @@
-//! Says what the program waits for, if it waits for longer than a moment. Used by all subcommands that connect.
+//! Says what the program waits for, if it waits for longer than a moment, and when its server is away. Used by all
+//! subcommands that connect.
 
 use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use tautline::{ConnectionState, UdpInterface};
 
 use crate::tools::output;
 
@@ -27,6 +30,24 @@ impl Waiting {
             self.is_told = true;
             say(what);
         }
+    }
+}
+
+/// Whether the server of a client is away.
+#[derive(Debug, Default)]
+pub(crate) struct ServerAway(bool);
+
+impl ServerAway {
+    /// Says when the server has fallen silent or left, and when it is back.
+    pub(crate) fn look(&mut self, interface: &UdpInterface) {
+        match (self.0, interface.connection_state()) {
+            (false, ConnectionState::Reconnecting) => {
+                output::warn("the server is away: it is called until it is back")
+            }
+            (true, ConnectionState::Connected) => output::note("the server is back"),
+            _ => return,
+        }
+        self.0 = !self.0;
     }
 }
 

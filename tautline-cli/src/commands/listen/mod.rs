@@ -21,6 +21,7 @@ use crate::tools::link::{
     LinkArgs, called, count, duration, listening, open, types, wait_over, with_all_commands, with_inbox,
 };
 use crate::tools::reload::Reload;
+use crate::tools::waiting::ServerAway;
 use crate::tools::{output, traffic};
 use tautline::recording::canonical;
 
@@ -164,11 +165,13 @@ fn print_messages(
     let mut clock = StatsClock::new(args.stats_every);
     let mut drop_warnings = DropWarnings::new();
     let mut other_wire = OtherWire::default();
+    let mut server_away = ServerAway::default();
     let mut printer = Printer::new(args)?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {
         left -= printer.print_some(interface, clock.wait(), left)?.1;
         other_wire.warn(events);
+        server_away.look(interface);
         reload.if_asked(interface);
         drop_warnings.look(|| interface.statistics());
         if clock.strikes() {

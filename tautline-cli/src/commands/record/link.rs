@@ -8,6 +8,7 @@ use super::{Args, Counts, Outcome, Recording};
 use crate::tools::exit::Failure;
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::link::{open, wait_over, with_all_commands, with_inbox};
+use crate::tools::waiting::ServerAway;
 use crate::tools::{output, traffic};
 use tautline::recording::MessageView;
 
@@ -28,7 +29,9 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
         Some(address) => output::note(format_args!("listening on {address}")),
         None => output::note("connected"),
     }
+    let mut server_away = ServerAway::default();
     while recording.goes_on() {
+        server_away.look(&interface);
         let mut received = wait_over(interface.receive(Some(LOOK_EVERY)))?;
         let mut left = WRITTEN_AT_ONCE;
         while let Some(message) = received.take() {
