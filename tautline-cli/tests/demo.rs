@@ -99,7 +99,7 @@ fn after_a_cut_the_motor_stays_stopped_although_the_controller_is_back() {
 #[test]
 fn the_summary_says_that_the_motor_is_stopped_and_what_would_enable_it() {
     let finished = run(&["demo", "--seconds", "2", "--cut-after", "0.5", "--cut-for", "0.5", "--no-plot"]);
-    for part in ["the rod has FALLEN after 2.0 s", "STOPPED at 0.", "--re-enable 1s"] {
+    for part in ["NOT upright after 2.0 s: the rod has FALLEN", "STOPPED at 0.", "--re-enable 1s"] {
         assert!(finished.stdout.contains(part), "no {part:?} in {}", finished.stdout);
     }
     assert_eq!(finished.code, NOT_MET);

@@ -218,7 +218,7 @@ impl Summary {
         let (rod, style, rest) = match (self.is_upright, self.has_fallen) {
             (true, false) => ("upright", GOOD, ""),
             (true, true) => ("upright", BAD, ", but the rod had FALLEN before"),
-            (false, true) => ("the rod has FALLEN", BAD, ""),
+            (false, true) => ("NOT upright", BAD, ": the rod has FALLEN"),
             (false, false) => ("NOT upright", BAD, ""),
         };
         let seconds = self.elapsed.as_secs_f64();
@@ -238,7 +238,7 @@ impl Summary {
         let trips = &self.round_trips;
         let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
         let details = [
-            (self.lost_in_silence, "", "of these lost while the motor was stopped"),
+            (self.lost_in_silence, "", "of these lost while no command came or the motor was stopped"),
             (self.latched, "command", "dropped because the motor was stopped"),
             (self.refused, "command", "refused: too late, or overtaken by newer commands"),
             (self.skipped, "sample", "skipped because this computer was busy"),
