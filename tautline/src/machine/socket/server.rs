@@ -102,9 +102,17 @@ mod tests {
         panic!("no question came");
     }
 
-    /// Wine refuses a send while another thread sends at the same socket.
+    /// Two threads send a thousand times each. Returns how many sends were refused.
+    fn refused(send: impl Fn() -> bool + Copy + Send) -> usize {
+        let thread = move || (0..1000).filter(|_| !send()).count();
+        thread::scope(|scope| {
+            [(); 2].map(|()| scope.spawn(thread)).map(|sends| sends.join().unwrap()).iter().sum()
+        })
+    }
+
+    /// Wine refuses about half of the sends while another thread sends at the same socket.
     #[test]
-    fn no_thread_is_refused_while_others_answer_too() {
+    fn a_send_that_is_refused_for_now_is_tried_again_from_whichever_address() {
         for (own, called) in [("127.0.0.1:0", "127.0.0.1"), ("0.0.0.0:0", "127.0.0.2")] {
             let server = ServerSocket::bind(own.parse().unwrap()).unwrap();
             let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -113,8 +121,9 @@ mod tests {
             client.send(b"question").unwrap();
             let to = asked(&server);
             server.know(to);
-            let answers = || (0..500).for_each(|_| server.send(b"answer", to).unwrap());
-            thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(answers))));
+            let of_server = refused(|| server.send(b"answer", to).is_ok());
+            let of_system = refused(|| server.udp().send_to(b"answer", to).is_ok());
+            assert!(of_server <= of_system / 2, "{own}: {of_server}, without tries {of_system}");
             client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             assert_eq!(client.recv(&mut [0; 64]).unwrap(), 6);
         }
