@@ -42,7 +42,7 @@ impl ServerAway {
     pub(crate) fn look(&mut self, interface: &UdpInterface) {
         match (self.0, interface.connection_state()) {
             (false, ConnectionState::Reconnecting) => {
-                output::warn("the server is away: it is called until it is back")
+                output::warn("the server is away: it is called until it is back");
             }
             (true, ConnectionState::Connected) => output::note("the server is back"),
             _ => return,

@@ -19,10 +19,27 @@ fn is_key(word: &str, is_padded: bool) -> bool {
     let has = |kind: fn(&u8) -> bool| word.as_bytes().iter().any(kind);
     let is_mixed = || has(u8::is_ascii_digit) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
     match word.len() {
-        BASE64 => is_padded || (is_mixed() && !word.starts_with('/')),
+        BASE64 => is_padded || (is_mixed() && (!word.starts_with('/') || changes(word) >= OF_NO_PATH)),
         HEX => word.bytes().all(|character| character.is_ascii_hexdigit()),
         _ => false,
     }
+}
+
+/// The changes that no path has. In a key there are some 24 of them.
+const OF_NO_PATH: usize = 16;
+
+/// Returns how often a small letter, a capital or a digit follows one of another of these three kinds.
+fn changes(word: &str) -> usize {
+    let kind = |byte: u8| match byte {
+        b'a'..=b'z' => 1,
+        b'A'..=b'Z' => 2,
+        b'0'..=b'9' => 3,
+        _ => 0,
+    };
+    word.as_bytes()
+        .windows(2)
+        .filter(|two| kind(two[0]) * kind(two[1]) > 0 && kind(two[0]) != kind(two[1]))
+        .count()
 }
 
 #[cfg(test)]
@@ -49,6 +66,12 @@ mod tests {
                 assert!(holds_key(&text), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_may_begin_like_a_path() {
+        assert!(holds_key("/J+edd9mTHBqtUWRnh/SIeppXi76sctP7B0Y8wQupRQ"));
+        assert!(!holds_key("/MyRobots/ArmController7/LeftHand/KeyFileOf"));
     }
 
     #[test]
