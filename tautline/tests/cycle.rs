@@ -22,7 +22,7 @@ use std::task::{Context, Poll, Wake as WakeTask, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{TIME_LIMIT, address, client_config, server, server_config, until};
+use common::{address, client_config, server, server_config, until};
 use tautline::{
     Config, Cycle, Driver, LockState, MessageType, Metadata, UdpInterface, Wake, Watchdog, WatchdogState,
     Wire, create_udp_client,
