@@ -295,7 +295,8 @@ impl Story {
         lines
     }
 
-    /// Where numbers of a peer are missing near the cause: when that was noticed, and how many. Numbers that came late do not count.
+    /// Where numbers of a peer are missing near the cause: when that was noticed, and how many. Numbers that came late do not count. Empty if
+    /// they may all be of datagrams that are not in the file.
     pub(super) fn gaps(&self) -> Vec<(At, PeerId, u64)> {
         let mut next: BTreeMap<PeerId, u64> = BTreeMap::new();
         let seen: std::collections::BTreeSet<(PeerId, u64)> =
@@ -312,7 +313,11 @@ impl Story {
             }
             next.insert(peer, expected.max(number + 1));
         }
-        gaps
+        // What did not fit into the ring may be the datagrams of these numbers.
+        let left_out =
+            self.incident.get("left_out_inbound").and_then(|count| count.parse().ok()).unwrap_or(0);
+        let missing: u64 = gaps.iter().map(|(.., missing)| missing).sum();
+        if missing > left_out { gaps } else { Vec::new() }
     }
 
     pub(super) fn facts(&self) -> Value {
