@@ -7,7 +7,7 @@
 //!   (Ctrl-C).
 //! - Output: [`exit`] (exit codes and failures), [`output`] (stdout and stderr), [`log`] (what the library logs), [`screen`] (a picture that is redrawn in
 //!   place), [`progress`] (progress bars), [`svg`] and [`text_chart`] (charts),
-//!   [`words`] (wraps text), [`origin`] (command and time of a report), [`files`] (pages and pictures).
+//!   [`words`] (wraps text, counts things), [`origin`] (command and time of a report), [`files`] (pages and pictures).
 //! - Messages as text: [`message_line`] (JSON), [`people_line`], [`transcode`], [`traffic`].
 //! - Black boxes: [`black_box`] (SIGUSR2).
 //! - Recordings: [`recording`] (files), [`repeated`] and [`timed`] (what is sent again, and when).

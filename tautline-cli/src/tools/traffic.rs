@@ -2,6 +2,8 @@
 
 use tautline::{Drops, Statistics};
 
+use crate::tools::words::counted;
+
 /// Returns the statistics as JSON with every counter of the library, or as a sentence with the counters above 0.
 pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
     if json {
@@ -20,9 +22,8 @@ pub(crate) fn report(statistics: &Statistics, json: bool) -> String {
         (statistics.send_failures, "refused by the system when they were sent"),
     ];
     let mut text = format!(
-        "received {} {} ({} bytes in all, with heartbeats and probes)",
-        statistics.messages_received,
-        if statistics.messages_received == 1 { "message" } else { "messages" },
+        "received {} ({} bytes in all, with heartbeats and probes)",
+        counted(statistics.messages_received, "message"),
         statistics.bytes_received
     );
     for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {

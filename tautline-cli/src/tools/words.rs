@@ -1,4 +1,4 @@
-//! Wraps text for a terminal. Used by `demo`, `doctor` and `incident`, and for all messages to people.
+//! Wraps text for a terminal, and counts things. Used for all messages to people.
 
 use console::measure_text_width;
 
@@ -33,6 +33,11 @@ pub(crate) fn fitted(text: &str, columns: usize) -> String {
     text.split('\n').map(fit).collect::<Vec<_>>().join("\n")
 }
 
+/// Returns the number with its noun: "1 message", "2 messages".
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A narrower terminal breaks the lines itself.
 const LEAST_COLUMNS: usize = 20;
 
@@ -46,6 +51,11 @@ mod tests {
         assert_eq!(fitted(text, 30), "short\n  a sentence that is longer\n    than thirty columns\n");
         assert_eq!(fitted(text, 80), text);
         assert_eq!(fitted(text, 10), text);
+    }
+
+    #[test]
+    fn one_thing_has_no_plural() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "file")), ["0 files", "1 file", "2 files"]);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fs;
 
 use serde::Serialize;
 
+use crate::tools::words::counted;
+
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct MachineInfo {
     pub(super) cpu: String,
@@ -28,7 +30,7 @@ impl MachineInfo {
     /// Formats the machine as one line of text.
     pub(super) fn line(&self) -> String {
         let Self { cpu, cores, system, version, build } = self;
-        let cores = format!("{cores} {}", if *cores == 1 { "core" } else { "cores" });
+        let cores = counted(*cores as u64, "core");
         let build = if *build == "debug" { " (debug build: slow)" } else { "" };
         format!("{cpu}, {cores}, {system}, tautline {version}{build}")
     }

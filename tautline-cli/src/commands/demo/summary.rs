@@ -12,7 +12,7 @@ use crate::tools::latency::{Latencies, Percentiles, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::round_trips::RoundTrips;
 use crate::tools::text_chart::{bars, resampled};
-use crate::tools::words::wrapped;
+use crate::tools::words::{counted, wrapped};
 
 /// The width of the text in columns if standard output is no terminal, and the largest width.
 const COLUMNS: usize = 80;
@@ -244,11 +244,8 @@ impl Summary {
             (self.skipped, "sample", "skipped because this computer was busy"),
         ];
         let details = details.into_iter().filter(|(count, ..)| *count > 0).map(|(count, noun, what)| {
-            let noun = match noun {
-                "" => String::new(),
-                noun => format!("{noun}{} ", if count == 1 { "" } else { "s" }),
-            };
-            format!("{count} {noun}{what}")
+            let counted = if noun.is_empty() { count.to_string() } else { counted(count, noun) };
+            format!("{counted} {what}")
         });
         std::iter::once(format!("{sent} sent, {answered} answered, {lost} lost")).chain(details).collect()
     }

@@ -14,6 +14,7 @@ use crate::tools::interrupt::Interrupt;
 use crate::tools::link::{LinkArgs, at_most_an_hour, listening, types};
 use crate::tools::output;
 use crate::tools::recording::{FileArgs, failure};
+use crate::tools::words::counted;
 
 /// Record the messages of a link in an MCAP file
 ///
@@ -156,12 +157,8 @@ impl Outcome {
             };
             output::data(&(serde_json::to_string(&line).expect("numbers are JSON") + "\n"))?;
         }
-        let messages = if totals.messages == 1 { "message" } else { "messages" };
-        let files = if totals.files == 1 { "file" } else { "files" };
-        output::note(format_args!(
-            "recorded {} {messages} in {} {files} of {} bytes",
-            totals.messages, totals.files, totals.bytes
-        ));
+        let (messages, files) = (counted(totals.messages, "message"), counted(totals.files, "file"));
+        output::note(format_args!("recorded {messages} in {files} of {} bytes", totals.bytes));
         match missed {
             0 => Ok(Exit::Done),
             _ => Err(Failure::failed(format!(

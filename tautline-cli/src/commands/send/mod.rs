@@ -24,6 +24,7 @@ use crate::tools::link::{complaint, open};
 use crate::tools::output;
 use crate::tools::timed::Timed;
 use crate::tools::waiting::Waiting;
+use crate::tools::words::counted;
 
 /// Sends the messages and reports the result.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
@@ -151,12 +152,12 @@ impl SendResult {
                  \"unacknowledged\":{count},\"bad_lines\":{bad}{timing}}}\n"
             ));
         }
-        let of = if *refused > 0 { format!(" of {}", sent + refused) } else { String::new() };
-        let plural = if sent + refused == 1 { "" } else { "s" };
+        let of = if *refused > 0 { format!("{sent} of ") } else { String::new() };
+        let messages = counted(sent + refused, "message");
         let whom = if args.serve { "the clients".to_owned() } else { args.endpoint.to_string() };
         let timing = self.timing.filter(|_| *sent > 0);
         let timing = timing.map_or_else(String::new, |timing| format!("; timing error {}", timing.line()));
-        output::note(format_args!("sent {sent}{of} message{plural} to {whom}{timing}"));
+        output::note(format_args!("sent {of}{messages} to {whom}{timing}"));
         Ok(())
     }
 

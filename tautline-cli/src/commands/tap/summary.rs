@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::tools::latency::Percentiles;
 use crate::tools::observe::{Link, Way};
 use crate::tools::output::{BOLD, Styled};
+use crate::tools::words::counted;
 
 /// The totals of one link.
 #[derive(Debug, Serialize)]
@@ -68,12 +69,8 @@ impl WayTotal {
 
     fn line(&self) -> String {
         let Self { datagrams, messages, lost, late, duplicate, .. } = self;
-        let plural = |count: u64| if count == 1 { "" } else { "s" };
-        let mut text = format!(
-            "{datagrams} datagram{}, {messages} message{}, {lost} lost, {late} late, {duplicate} duplicate",
-            plural(*datagrams),
-            plural(*messages)
-        );
+        let (datagrams, messages) = (counted(*datagrams, "datagram"), counted(*messages, "message"));
+        let mut text = format!("{datagrams}, {messages}, {lost} lost, {late} late, {duplicate} duplicate");
         for (count, what) in [(self.again, "sent again"), (self.sealed, "sealed")] {
             if count > 0 {
                 text.push_str(&format!(", {count} {what}"));
