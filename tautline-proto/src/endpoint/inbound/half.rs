@@ -31,7 +31,7 @@ use crate::peer::PeerId;
 use crate::secure::Keys;
 use crate::stats::InboundCounters;
 use crate::time::{Instant, Now};
-use crate::wire::native::OwnershipAct;
+use crate::wire::native::{OwnershipAct, is_sealed};
 
 /// A heartbeat may come early by this part of the interval, together with others.
 const EARLY: u32 = 16;
@@ -121,7 +121,7 @@ impl Inbound {
         // Each wire's own result is counted, and not the common one, which has room for a whole message and is slow to move.
         match self.registry.config.wire {
             #[cfg(feature = "secure")]
-            WireFormat::Native if self.sessions.secured.is_some() => {
+            WireFormat::Native if self.sessions.is_secured() => {
                 let handled = self.sessions.handle_secured(&mut self.registry, now, from, datagram, scratch);
                 self.count_datagram(from, datagram.len(), handled)?.map(Accepted::from)
             }
@@ -141,14 +141,8 @@ impl Inbound {
     /// and counts it as [service of a stranger](Self::takes_service_of_stranger).
     #[must_use]
     #[inline]
-    pub fn may_take_long(
-        &self,
-        #[cfg_attr(not(feature = "secure"), allow(unused_variables))] datagram: &[u8],
-    ) -> bool {
-        #[cfg(feature = "secure")]
-        return self.sessions.secured.is_some() && !crate::wire::native::is_sealed(datagram);
-        #[cfg(not(feature = "secure"))]
-        false
+    pub fn may_take_long(&self, datagram: &[u8]) -> bool {
+        self.sessions.is_secured() && !is_sealed(datagram)
     }
 
     /// Returns whether this datagram is valid and asks a server to serve a stranger: it belongs to no session, or begins one.
