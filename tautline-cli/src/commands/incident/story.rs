@@ -47,6 +47,8 @@ pub(super) struct Story {
     /// When the file was caused: the trip of a watchdog, the failure, or the call.
     pub(super) cause_at: At,
     pub(super) received: Vec<Received>,
+    /// How many inputs of the receiving half are not in the file, because they did not fit into the ring.
+    pub(super) left_out: u64,
     pub(super) heard: Vec<Heard>,
     /// When datagrams were dropped, where they came from, and why.
     pub(super) dropped: Vec<(At, SocketAddr, DropReason)>,
@@ -78,6 +80,7 @@ impl Story {
         let mut story = Self {
             incident: file.incident.clone(),
             settings: file.settings.clone(),
+            left_out: file.inbound.left_out,
             events: parse(&file.events),
             statistics: parse(&file.statistics),
             ..Self::default()
@@ -295,8 +298,8 @@ impl Story {
         lines
     }
 
-    /// Where numbers of a peer are missing near the cause: when that was noticed, and how many. Numbers that came late do not count. Empty if
-    /// they may all be of datagrams that are not in the file.
+    /// Where numbers of a peer are missing near the cause: when that was noticed, and how many. Numbers that came late do not count.
+    /// Empty if they may all be of datagrams that are not in the file.
     pub(super) fn gaps(&self) -> Vec<(At, PeerId, u64)> {
         let mut next: BTreeMap<PeerId, u64> = BTreeMap::new();
         let seen: std::collections::BTreeSet<(PeerId, u64)> =
@@ -314,10 +317,8 @@ impl Story {
             next.insert(peer, expected.max(number + 1));
         }
         // What did not fit into the ring may be the datagrams of these numbers.
-        let left_out =
-            self.incident.get("left_out_inbound").and_then(|count| count.parse().ok()).unwrap_or(0);
         let missing: u64 = gaps.iter().map(|(.., missing)| missing).sum();
-        if missing > left_out { gaps } else { Vec::new() }
+        if missing > self.left_out { gaps } else { Vec::new() }
     }
 
     pub(super) fn facts(&self) -> Value {

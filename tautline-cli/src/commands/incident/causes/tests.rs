@@ -64,9 +64,9 @@ fn a_few_losses_are_named_if_they_made_the_silence() {
     let mut story = silence();
     story.received.push(received(TRIP + 20 * MS, 455));
     assert_eq!(names(&story), ["network loss"], "5 are missing");
-    story.incident.insert("left_out_inbound".into(), "4".into());
+    story.left_out = 4;
     assert_eq!(names(&story), ["network loss"], "4 of them may have come, and did not fit into the file");
-    story.incident.insert("left_out_inbound".into(), "5".into());
+    story.left_out = 5;
     assert_eq!(names(&story), ["peer stopped"], "all of them may have come");
     let mut story = silence();
     story.received.push(received(TRIP + 20 * MS, 450));
