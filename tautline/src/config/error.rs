@@ -1,6 +1,7 @@
 //! The errors of a configuration.
 
 use std::fmt;
+use std::iter::once;
 
 use tautline_proto::{ContentType, MessageType};
 
@@ -128,11 +129,12 @@ struct Shown<'a>(&'a str);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A variable has its prefix before the key, and perhaps more after it: `TAUTLINE_KEYS_.._MAY`.
-        let is_key = |part: &str| holds_key(part) || part.split('_').any(holds_key);
-        let mut ends = self.0.match_indices('_').map(|(at, _)| &self.0[at + 1..]);
-        let is_shown = !is_key(self.0) && !ends.any(holds_key);
-        f.write_str(if is_shown { self.0 } else { "(a key, which is not shown)" })
+        // A variable has a prefix, and perhaps more words: `TAUTLINE_KEYS_.._MAY`. A key may have `_` in it, so each word that it
+        // may begin with is looked at alone, and with all that follows.
+        let begins = once(0).chain(self.0.match_indices('_').map(|(at, _)| at + 1));
+        let mut ends = begins.map(|at| &self.0[at..]);
+        let is_key = ends.any(|end| holds_key(end) || end.split('_').next().is_some_and(holds_key));
+        f.write_str(if is_key { "(a key, which is not shown)" } else { self.0 })
     }
 }
 
