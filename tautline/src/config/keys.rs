@@ -365,25 +365,25 @@ keys! {
         /// Where a server listens (port 0: any free port), or the server that a client calls. Without a port, the port
         /// is 8080. A server may leave the host out: ":9000" listens on every address, IPv4 and IPv6.
         endpoint: String as impl Into<EndpointText>, by EndpointText::read, ANYWHERE;
-        /// The client's own address, for hosts in several networks. By default the system chooses it, and chooses anew
+        /// The client's own address, for hosts in several networks. By default the system chooses it, and chooses again
         /// when it changes. A link-local address names its network card: fe80::1%eth0.
         bind: LocalAddress as impl Into<LocalAddress>, by Into::into, CLIENTS;
         /// The network card that the interface sends and receives by (SO_BINDTODEVICE), for hosts in several networks
-        /// with the same addresses. By default the routes decide. Linux; on Windows it chooses the card for sending only.
+        /// with the same addresses. By default the routes decide. On Windows it chooses the card for sending only.
         interface: CardName as impl Into<CardName>, by Into::into, ANYWHERE;
-        /// Where what is measured can be seen over HTTP while the interface is connected: /metrics has text for Prometheus, and / a live page.
-        /// ":9465" is for this host only, "0.0.0.0:9465" for every host that reaches it. Nothing can be changed there. Not there by default.
-        /// Needs the Cargo feature "metrics".
+        /// The address at which the figures of the interface can be seen over HTTP, from when it first connects: /metrics has text for
+        /// Prometheus, and / a live page. ":9465" is for this host only, "0.0.0.0:9465" for every host that reaches it. Nobody can change
+        /// anything there. Off by default. Needs the Cargo feature "metrics".
         metrics: MetricsAddress as impl Into<MetricsAddress>, by Into::into, ANYWHERE;
-        /// A file that all received messages are recorded in while the interface is connected, as `tautline record` does it
-        /// (docs/recording.md). Each connection has a file of its own: runs/plant.mcap becomes runs/plant-1795965519400.mcap, with the time in
-        /// milliseconds. The files are not removed: look after them. Nothing is recorded by default.
+        /// A file in which the interface records all messages that it receives, as `tautline record` does (docs/recording.md). Each
+        /// connection has a file of its own: runs/plant.mcap becomes runs/plant-1795965519400.mcap, with the time in milliseconds. The
+        /// library never removes these files. Off by default.
         record: FilePath as impl Into<FilePath>, by Into::into, ANYWHERE;
         /// The key file of the link: a line of base64 for each key, as `tautline keygen` makes it. The client calls with the first
-        /// key, the server accepts all of them. Without keys, the link is plain. A relative path in a TOML file is one below the
-        /// folder of that file (docs/security.md).
+        /// key, the server accepts all of them. Without keys, the link is plain. A relative path in a TOML file begins at the folder
+        /// of that file (docs/security.md).
         key_file: KeyPath as impl Into<KeyPath>, by Into::into, NATIVE;
-        /// Settings for streams of messages in one word. Settings of a stream itself go before it.
+        /// A named set of settings for streams of messages. A stream's own settings override it.
         profile: Profile as Profile, by std::convert::identity, ANYWHERE;
     }
     settings {
@@ -420,9 +420,9 @@ keys! {
         /// The most peers that a server knows at once. When there is no room, a silent peer makes room for a newcomer; of the host with
         /// most peers, the one that was established last. If none is silent, the newcomer is refused.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
-        /// The largest payload that is sent or accepted, in bytes. The default is what the largest datagram
-        /// holds: on the classic wire, which has no fragments, no message is refused for it. On the native wire, a message larger than `mtu` is sent in fragments. Memory
-        /// for incomplete messages: at most two of the largest messages for each peer.
+        /// The largest payload that is sent or accepted, in bytes. The default is what the largest datagram holds, so on the
+        /// classic wire, which has no fragments, it refuses no message. On the native wire, a message larger than `mtu` is
+        /// sent in fragments, and incomplete messages take the memory of at most two of the largest for each peer.
         max_message_size: usize as usize, ANYWHERE, 1..=MAX_MESSAGE_SIZE => MAX_IN_DATAGRAM;
         /// How deep arrays and objects may nest in a payload. Control data are flat. The limit keeps strangers from
         /// exhausting a reader by depth.
@@ -439,7 +439,7 @@ keys! {
         inbox_capacity: usize as usize, ANYWHERE, 0..=MAX_QUEUE => 1_000;
         /// What happens when the inbox is full. The default drops the oldest message: a fresh message is worth more.
         inbox_policy: InboxPolicy as InboxPolicy, ANYWHERE => InboxPolicy::DropOldest;
-        /// How many bytes of memory the messages take together that wait for `receive`, and those that wait for each
+        /// How many bytes of memory the messages that wait for `receive` may take together, and those that wait for each
         /// handler. At least `max_message_size` and 1,024 more. When a queue is full, by number or by bytes, a peer that
         /// takes more than its share of it makes room.
         queue_bytes: usize as usize, ANYWHERE, 4_096..=MAX_KERNEL_BUFFER => 16 << 20;
@@ -452,7 +452,7 @@ keys! {
         /// what happened and runs it again (docs/incidents.md). It is written to a file when a watchdog trips, when the connection
         /// fails, and by `dump`. "64MiB" holds some minutes of a 1 kHz loop. 0 turns it off.
         black_box: ByteSize as impl Into<ByteSize>, ANYWHERE, 0..=MAX_KERNEL_BUFFER => ByteSize::from(0);
-        /// The folder that the files of the black box go to.
+        /// The folder for the files of the black box.
         black_box_dir: Folder as impl Into<Folder>, ANYWHERE => Folder::from(".");
         /// How long a handler may take before it is cancelled (async) or its worker is replaced (blocking). A handler
         /// can set its own limit.
@@ -461,7 +461,7 @@ keys! {
         handler_concurrency: usize as usize, ANYWHERE, 1..=MAX_CONCURRENCY => 10;
         /// How many messages may wait for one handler. A handler can set its own number.
         handler_backlog: usize as usize, ANYWHERE, 1..=MAX_QUEUE => 1_000;
-        /// The real-time profile in one word. It sets `thread_priority`, `lock_memory`, `low_latency_cpu` and
+        /// The whole real-time profile. It sets `thread_priority`, `lock_memory`, `low_latency_cpu` and
         /// `busy_poll`, unless they are set themselves. What the machine refuses is reported, and the link runs without
         /// it. Off by default, because it takes resources from other programs (docs/realtime.md).
         realtime: bool as bool, ANYWHERE => false;
@@ -493,21 +493,21 @@ keys! {
         /// there are inline handlers or `cpus` is set. thread: always the driver's thread. callers: the waiting thread, also
         /// with inline handlers, which it then calls. No effect on a caller-driven interface.
         driven_by: DrivenBy as DrivenBy, ANYWHERE => DrivenBy::Auto;
-        /// The time between two messages of a stream up to which they share datagrams and system calls. 0s sends each
-        /// message at once, in its own datagram. Only streams are coalesced: the first 16 messages never wait, nor do
-        /// request/response traffic and critical messages. The default is 0s if the interface has no driver thread.
+        /// Messages of a stream that follow each other within this time share datagrams and system calls. 0s sends each
+        /// message at once, in its own datagram. The first 16 messages of a stream never wait, and neither do requests,
+        /// answers and critical messages. The default is 0s if the interface has no driver thread.
         coalescing_delay: Duration as Duration, NATIVE, Duration::ZERO..=MS => us(20);
         /// The largest packet that is sent, in bytes, with IP and UDP headers. Messages share datagrams up to this size, and
-        /// a larger message is sent in fragments. auto: what the path to each peer carries, up to 9000; it is asked from
-        /// the system and probed. A number is an upper bound: what the path carries is found below it, and up to 1228 (IPv6:
-        /// 1248) nothing is probed.
+        /// a larger message is sent in fragments. auto: what the path to each peer carries, up to 9000; the link asks the system
+        /// and sends probes. A number is an upper bound: the link finds what the path carries up to it. With 1228 (IPv6:
+        /// 1248) or less, it sends no probes.
         mtu: Mtu as usize, NATIVE, 576..=MAX_PACKET => Mtu::AUTO;
-        /// Whether the kernel takes and gives many datagrams in one call (UDP GSO and GRO), if it can.
+        /// Whether one call sends or reads many datagrams (UDP GSO and GRO), if the kernel can do that.
         offload: bool as bool, NATIVE => true;
         /// Whether `Arrival::time` is the kernel's receive time stamp, so that a late read does not make old data look
         /// fresh. If off, it is the time of reading, and each read costs 0.1 us less. It turns on by itself with the
-        /// first message that has a lifespan or belongs to a stream with a history, such as a command, and where messages
-        /// come one at a time to a driver that sleeps: then it saves a system call for each. On the classic wire it is
+        /// first message that has a lifespan or belongs to a stream with a history, such as a command. It also turns on where
+        /// messages come one at a time to a driver that sleeps, because it saves a system call for each there. On the classic wire it is
         /// always on.
         kernel_timestamps: bool as bool, ANYWHERE => false;
         /// Whether datagrams are marked for the network (DSCP) and for the host's own queues (SO_PRIORITY), by the most

@@ -131,20 +131,20 @@ stream_keys! {
     /// room. Default: 1 for commands on the native wire, all for everything else.
     history: History, 1..=MAX_QUEUE;
     /// How long a message is valid after it was made. An older message is dropped, at the sender and at the receiver. A
-    /// lifespan in the message itself goes before it.
+    /// lifespan in the message itself overrides it.
     lifespan: Duration, SHORTEST..=HOUR;
     /// The longest time between two messages of a peer's stream. A longer silence is an event, and is counted
     /// (docs/safety.md). `Watchdog::configured` acts on it.
     deadline: Duration, SHORTEST..=HOUR;
-    /// How many periods in a row may miss their `deadline`, of how many, before the stream counts as failed: "2/10"
-    /// means two of ten.
+    /// How many of the latest periods may miss their `deadline` before the stream counts as failed: "2/10" means two of
+    /// the latest ten.
     misses: (u32, u32), true..=true;
     /// Whether the messages of the stream are taken from one peer at a time: the first to send, until it is silent for
     /// its `deadline` (without one: `liveness_timeout`), its session ends, it releases the stream, or another claims it.
     /// Messages of other peers are dropped and counted (docs/safety.md).
     owner: bool, ()..=();
-    /// Whether the stream stays stopped after a missed `deadline`, until its watchdog is reset: the watchdog of the failsafe,
-    /// or that of `Watchdog::configured`. By default that of commands latches, and others recover by themselves.
+    /// Whether the stream stays stopped after a missed `deadline`, until its watchdog is reset. The watchdog is that of the
+    /// failsafe, or of `Watchdog::configured`. By default a watchdog on commands latches, and others recover by themselves.
     latch: bool, ()..=();
     /// How the messages of the stream are delivered, unless a message says it itself.
     delivery: Delivery, ()..=();
