@@ -14,7 +14,7 @@ use tautline::{
 
 use crate::peer::PeerId;
 
-/// The options that `send` and its kin know, for error messages.
+/// The options that `send` and the methods like it know, for error messages.
 const OPTIONS: &str = "channel, priority, delivery, lifespan, age, to, message_id, correlation_id, source, destination and \
                        timestamp";
 

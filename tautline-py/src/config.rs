@@ -12,7 +12,7 @@ use crate::errors;
 const STREAMS_EXPECTED: &str =
     "qos: a dict from streams to their settings is expected, such as {\"command\": {\"lifespan\": 0.02}}";
 
-/// Everything that a link is to be. Each key of docs/configuration.md is a keyword. Durations are numbers of seconds, or texts
+/// The settings of a link. Each key of docs/configuration.md is a keyword. Durations are numbers of seconds, or texts
 /// such as "250ms". A key that does not exist, or a value that is not possible, is a ConfigError that names the key.
 #[pyclass(frozen, module = "tautline")]
 pub(crate) struct Config {

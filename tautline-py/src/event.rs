@@ -16,7 +16,7 @@ use crate::peer::PeerId;
 use crate::pending::Pending;
 use crate::wait::block;
 
-/// A subscription to events, from its making on.
+/// A subscription to the events that happen after it is made.
 #[pyclass(frozen, subclass, module = "tautline._native")]
 pub(crate) struct Events {
     events: Own<Arc<Mutex<tautline::Events>>>,

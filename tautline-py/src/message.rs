@@ -263,7 +263,7 @@ fn decode(py: Python<'_>, message: &tautline::Message) -> PyResult<Py<PyAny>> {
     }
     // The library has checked the text.
     let text = std::str::from_utf8(message.payload())
-        .map_err(|error| errors::raise(py, "DecodeError", format!("the payload is no text: {error}")))?;
+        .map_err(|error| errors::raise(py, "DecodeError", format!("the payload is not text: {error}")))?;
     from_json(py, text)
 }
 

@@ -82,7 +82,7 @@ fn dictionary<S: Serializer>(map: &Bound<'_, PyDict>, serializer: S) -> Result<S
     entries.end()
 }
 
-/// Returns the text that Python's `json` writes for a key that is no text.
+/// Returns the text that Python's `json` writes for a key that is not text.
 fn text_of_key(key: &Bound<'_, PyAny>) -> PyResult<String> {
     if key.is_none() {
         return Ok("null".to_owned());

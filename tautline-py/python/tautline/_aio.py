@@ -105,7 +105,7 @@ def after_fork() -> None:
 
 
 class _Wait:
-    """One await. It is woken by the bell and by its time-out, and looks itself: so a cancelled wait loses nothing."""
+    """One await. The bell and the time-out wake it. It then looks by itself for what it awaits, so a cancelled wait loses nothing."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop

@@ -29,7 +29,7 @@ class ConnectTimedOut(ConnectError, TimeoutError):
 
 
 class Unresolved(ConnectError):
-    """The name of the server means no address."""
+    """The name of the server has no address."""
 
 
 class SocketError(ConnectError):
@@ -105,7 +105,7 @@ class NotAllowed(SendError):
 
 
 class PartlySent(SendError):
-    """Some peers were not sent to."""
+    """The message was sent to some peers, and not to the others."""
 
 
 class EncodeError(SendError, ValueError):
@@ -137,7 +137,7 @@ class DecodeError(TautlineError, ValueError):
 
 
 class WatchError(TautlineError, ValueError):
-    """The watchdog is not possible."""
+    """The watchdog's time-out or condition is not possible."""
 
 
 class ClaimError(TautlineError):
@@ -153,7 +153,7 @@ class ForkError(TautlineError, RuntimeError):
 
 
 class Closing(TautlineError, RuntimeError):
-    """The interpreter ends."""
+    """The interpreter is about to end."""
 
 
 _PLAIN = (int, bool, type(None))

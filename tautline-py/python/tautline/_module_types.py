@@ -26,14 +26,14 @@ class ConnectionState(enum.Enum):
 
 
 class InterfaceType(enum.Enum):
-    """The kind of an interface. There is one."""
+    """The kind of an interface. There is only one."""
 
     UDP = "udp"
 
 
 @dataclass
 class InterfaceConfig:
-    """What an interface is to be. Any object with `name`, `endpoint` and `get_setting` will do."""
+    """The settings of an interface. Any object with `name`, `endpoint` and `get_setting` will do."""
 
     name: str = "tautline"
     interface_type: Any = InterfaceType.UDP

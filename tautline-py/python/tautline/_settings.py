@@ -83,7 +83,7 @@ class AllSettings(Settings, total=False):
 
 
 class Options(TypedDict, total=False):
-    """The options of `send` and of its kin."""
+    """The options of `send` and of the methods like it."""
 
     channel: int
     priority: Any
