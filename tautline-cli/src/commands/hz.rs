@@ -18,7 +18,7 @@ use tautline::recording::MessageView;
 /// Show how regularly messages come: rate, period, jitter, gaps
 ///
 /// A stream is what one sender sends with one type on one channel. The jitter is the standard deviation of the period. A gap is a
-/// period longer than twice the mean of those before. Times are those at which the messages arrived.
+/// period longer than twice the mean of the periods before it. All times are times of arrival.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// End after this time
     #[arg(long, value_name = "TIME", value_parser = at_most_an_hour, allow_hyphen_values = true)]
     seconds: Option<Duration>,
-    /// Print lines of JSON; the last ones are those of the whole time
+    /// Print lines of JSON; the last lines are about the whole time
     #[arg(long)]
     json: bool,
     #[command(flatten)]

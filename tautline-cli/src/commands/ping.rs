@@ -22,8 +22,8 @@ const LARGEST: u64 = 64_000;
 
 /// Measure round trips to an interface that sends messages back
 ///
-/// `tautline listen --reply` is such an interface. It sends until Ctrl-C, or --count messages. An answer is matched by its correlation id, or else by the number in its
-/// data. Jitter is the mean absolute difference between consecutive round trips. The exit code is 4 if a message is lost,
+/// `tautline listen --reply` is such an interface. The program sends until Ctrl-C, or --count messages. It knows an answer by its
+/// correlation id, or else by the number in its data. Jitter is the mean absolute difference between consecutive round trips. The exit code is 4 if a message is lost,
 /// or if the 99th percentile is over the budget.
 ///
 /// -c, -i, -s and -W are the letters of ping(8). --quiet leaves out the line for each message.

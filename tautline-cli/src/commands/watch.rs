@@ -19,11 +19,12 @@ use crate::tools::pace::Pace;
 
 /// Show links on a live page in the browser
 ///
-/// It connects to each server as a client that sends nothing but heartbeats, also to servers that start later, and shows round
-/// trips, ages, rates, drops, watchdogs, clocks and path sizes on a page. Open the address that it prints in a browser. /metrics at the same address has text for Prometheus.
+/// The program connects to each server as a client that sends nothing but heartbeats, also to servers that start later. It prints an
+/// address: open it in a browser. The page shows round trips, ages, rates, drops, watchdogs, clocks and path sizes. /metrics at the
+/// same address has text for Prometheus.
 ///
-/// The page comes from this program alone, and no request leaves this computer. It is for this computer only, unless --page
-/// names another address. Nothing can be changed there.
+/// The page comes from this program alone, and no request leaves this computer. Only this computer can open the page, unless --page
+/// names another address. Nobody can change anything there.
 ///
 /// To see a plant or a controller from inside, with all its peers, give its own interface the setting `metrics`.
 #[derive(Debug, clap::Args)]

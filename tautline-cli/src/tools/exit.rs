@@ -32,7 +32,7 @@ Exit codes:
   3  no connection: name without address, port in use, or nobody answered
   4  limit not met: loss, budget, pendulum fallen or stopped, machine unfit
   5  some input lines were invalid; the other lines were sent
-  130  interrupted: before the connection or doctor's result, or twice";
+  130  Ctrl-C before the link was connected or doctor had a result, or a second Ctrl-C";
 
 /// The reason why a subcommand ended early, with its exit code.
 #[derive(Debug)]

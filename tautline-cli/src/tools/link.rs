@@ -339,7 +339,7 @@ pub(crate) fn types() -> impl TypedValueParser<Value = MessageType> {
 
 /// What a [`time`] looks like. It stands below the help of every subcommand that takes one.
 pub(crate) const TIMES: &str =
-    "TIME: a number with ns, us, ms, s or min, such as 250ms; alone it is seconds.";
+    "TIME: a number with ns, us, ms, s or min, such as 250ms; a number alone is seconds.";
 
 /// Reads a time: a number with a unit, such as 250ms, or a number of seconds alone. A value parser for clap.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {

@@ -32,7 +32,7 @@ const SLICE: Duration = Duration::from_millis(200);
 /// trips before the measurement are not counted.
 ///
 /// Both ends wait in `receive`, as most programs do. With --caller-driven, the thread that sends drives the interface too,
-/// which is faster: no other thread has a part in it.
+/// which is faster: no other thread takes part.
 ///
 /// With --budget the exit code is 4 if the 99.9th percentile (or --budget-percentile) is over the budget, if a message
 /// is lost, or if a message was not sent at its time because this process did not run in time.

@@ -33,7 +33,7 @@ enum Command {
 
 /// Check whether an interface accepts the settings
 ///
-/// An error names the line or the variable. The exit code is 2 then. Key files are read too. A file without `role` or
+/// An error names the line or the variable, and the exit code is 2. Key files are read too. A file without `role` or
 /// `endpoint` is checked for any role and endpoint, because the program that uses it may say them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -48,7 +48,7 @@ struct CheckArgs {
 
 /// Print every setting in TOML, and where each value comes from
 ///
-/// That is a line of the file, a TAUTLINE_* variable, a profile, or the default. Keys without effect for this role and
+/// A value comes from a line of the file, a TAUTLINE_* variable, a profile, or the default. Keys without effect for this role and
 /// wire are left out. Keys of secured links are never printed, only the names of their files.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

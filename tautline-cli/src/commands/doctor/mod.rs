@@ -32,9 +32,10 @@ use crate::tools::output;
 ///
 /// Without TARGET, it examines this machine, for the parts of the real-time profile that --config asks for, or else for all
 /// of them. With --key alone, it checks the key file, and prints the fingerprint of each of its keys.
-/// The program asks for every part of the real-time profile, and prints a remedy for each part that the machine
-/// refuses. It tries socket options. It measures how late one thread wakes from sleep (timer) and a second thread from
-/// a pipe (wake-up): on the machine as it is, and with the parts that the machine grants.
+///
+/// The program asks for these parts, and prints a remedy for each part that the machine refuses. It tries socket options. It
+/// measures how late one thread wakes from sleep (timer), and a second thread from a pipe (wake-up): on the machine as it is, and
+/// with the parts that the machine grants.
 ///
 /// With --rate there is a verdict on timer and wake-up together, for 99.9 % of the periods. Fit: they take at most a
 /// fifth of the period. Tight: at most half. Unfit: more than half (exit code 4). The measurement runs at 200 Hz to

@@ -19,12 +19,12 @@ use crate::tools::exit::{Exit, Failure};
 use crate::tools::output;
 use crate::tools::words::fitted;
 
-/// Tell what happened, from the file of a black box
+/// Tell from the file of a black box what happened
 ///
-/// The setting `black_box` (option --black-box) lets each end keep its latest inputs. When a watchdog trips, or the connection
-/// fails, they are written to a file. This subcommand says what the file shows: what went wrong, and what came last.
+/// With the setting `black_box` (option --black-box), each end keeps its latest inputs, and writes them to a file when a watchdog
+/// trips or the connection fails. This subcommand says what the file shows: what went wrong, and what came last.
 ///
-/// With the files of both ends of a link, it compares their clocks, and says which way lost what.
+/// With the files of both ends of a link, it compares their clocks, and says what was lost in each direction.
 ///
 /// --rerun runs the protocol again with these inputs, and compares every output. It ends with code 4 if one differs.
 #[derive(Debug, clap::Args)]

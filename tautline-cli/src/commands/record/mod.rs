@@ -20,15 +20,15 @@ use crate::tools::words::counted;
 ///
 /// PlotJuggler, Foxglove and Python read the file.
 ///
-/// Records as a server at ENDPOINT whatever clients send to it; with --connect, as a client, whatever the server at ENDPOINT sends.
-/// With --proxy it stands between the clients, which send to LISTEN, and the server at TARGET, and records both directions. It
-/// then needs no other setting: it knows both wires. Only the two ends can read a secured link; its datagrams are counted.
+/// The program is a server at ENDPOINT, and records what clients send to it. With --connect it is a client, and records what the server
+/// at ENDPOINT sends. With --proxy it is a proxy between the clients, which send to LISTEN, and the server at TARGET, and records both
+/// directions. A proxy needs no other setting: it knows both wires. Only the two ends can read a secured link; its datagrams are counted.
 ///
 /// Each message is the document that `listen` prints, with a JSON schema of its fields. Its log time is when it was received, and
 /// its publish time the time stamp of its sender. Each sender, type and channel has a topic, such as /controller/command.
 ///
-/// A file is complete after Ctrl-C. If the program is killed, or the disk full, what came until a tenth of a second before can
-/// be read. Messages that could not be written in time are counted, and told at the end (exit code 1).
+/// A file is complete after Ctrl-C. If the program is killed, or the disk is full, at most the last 0.1 s is missing. Messages that
+/// could not be written in time are counted, and the program tells their number at the end (exit code 1).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

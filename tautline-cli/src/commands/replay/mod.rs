@@ -37,10 +37,10 @@ pub(crate) struct Args {
     /// The receiver: host:port, [ipv6]:port or host (port 8080)
     #[arg(value_parser = called)]
     endpoint: Endpoint,
-    /// Send so many times as fast, from 0.01 to 1000
+    /// Multiply the speed by this, from 0.01 to 1000
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = speed, allow_hyphen_values = true)]
     speed: f64,
-    /// Begin so long after the first message, such as 30s
+    /// Begin this long after the first message, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
     from: Option<Duration>,
     /// Send only messages of this type; you can repeat this option

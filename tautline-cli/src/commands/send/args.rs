@@ -13,8 +13,8 @@ use crate::tools::link::{LinkArgs, called, count, duration, named, rate, types, 
 /// stderr names its number; the other lines are still sent, and the exit code is 5.
 ///
 /// "Sent" means that the system took the message for the network. If it refused messages, at once or later, the program
-/// says how many and why (exit code 1). On the native wire it waits for a sign of life that the server gave after the
-/// last message came, at most for `liveness_timeout` and a round trip. If none comes, or the server was silent or left
+/// says how many and why (exit code 1). On the native wire it waits until the server has sent a heartbeat or an answer after the
+/// last message reached it, for at most `liveness_timeout` and a round trip. If none comes, or the server was silent or left
 /// during the run, it says how many messages may be lost (exit code 1). On the classic wire no server has to answer, so the
 /// program notices only what the network reports, such as a closed port (exit code 3). It says how many messages may be lost.
 ///

@@ -15,17 +15,17 @@ use crate::tools::link::{at_most_an_hour, called, count, listening, types};
 
 /// Show both directions of a link, live or from a capture
 ///
-/// The clients send to LISTEN instead of TARGET, or --read names a capture of tcpdump or Wireshark (pcap or pcapng; - is
-/// standard input). It knows both wires. Of a secured link it shows the headers and the handshake, because only the two ends can
+/// Live, the clients send to LISTEN instead of TARGET. --read names a capture of tcpdump or Wireshark (pcap or pcapng; - is standard
+/// input). The program knows both wires. Of a secured link it shows the headers and the handshake, because only the two ends can
 /// read the rest.
 ///
 /// Each line has the time since the first datagram, the link and the direction (> to the server, < to the client), the number of
 /// the datagram, and what is in it. A number is marked if some before it are missing, or if it is late or a duplicate. A message
 /// shows its type and channel, its age, the name of its sender, and its data.
 ///
-/// The age is found from the heartbeats of both ends that pass by. On the classic wire it compares the two wall clocks.
+/// The age comes from the heartbeats of both ends that pass. On the classic wire, it is the difference between two wall clocks.
 ///
-/// At the end it tells for each direction what was lost, late and duplicate, and how old the messages were when they passed.
+/// At the end the program tells for each direction what was lost, late or duplicate, and how old the messages were when they passed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
