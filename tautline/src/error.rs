@@ -192,7 +192,9 @@ impl fmt::Display for ConnectError {
                 "the metrics cannot be served at {address} ({problem}): set `metrics` to an address of this host and a free port"
             ),
             Self::System { what, problem } => write!(f, "the system gives no {what}: {problem}"),
-            Self::StillConnected => f.write_str("disconnect() before connecting with another configuration"),
+            Self::StillConnected => f.write_str(
+                "the interface is connected: call disconnect() before connecting with another configuration",
+            ),
             Self::Disconnected => f.write_str("disconnect() was called while connecting"),
             Self::Closed => f.write_str("the interface was cleaned up: make a new one"),
             Self::FromHandler => f.write_str(
@@ -435,15 +437,15 @@ impl fmt::Display for SendError {
         match self {
             Self::NotConnected => f.write_str("not connected: call connect() before send()"),
             Self::NoPeers => f.write_str(
-                "nobody is there to send to: no client has connected, or the server has not answered",
+                "nobody is there to send to: wait until a client has connected, or until the server has answered",
             ),
             Self::UnknownPeer { target: Target::Address(address) } => {
-                write!(f, "no peer has connected from {address}")
+                write!(f, "no peer has connected from {address}: send to one that peers() lists")
             }
             Self::UnknownPeer { target: Target::Peer(peer) } => {
-                write!(f, "peer {peer} is gone: it closed, was restarted or expired")
+                write!(f, "peer {peer} is gone (it closed, was restarted or expired): send to one that peers() lists")
             }
-            Self::UnknownPeer { target: Target::All } => f.write_str("there is no peer"),
+            Self::UnknownPeer { target: Target::All } => f.write_str("there is no peer: wait until one is connected"),
             Self::Encode(error) => error.fmt(f),
             Self::NotOnThisWire { wire, what: Unsupported::Content(content_type) } => {
                 write!(f, "the {wire} wire carries JSON only, not {content_type}: encode the payload as JSON")
@@ -475,13 +477,13 @@ impl fmt::Display for SendError {
             ),
             Self::TooManyParts { size } => write!(
                 f,
-                "a message of {size} bytes has too many parts: raise `mtu` where the path allows it, or send less at once"
+                "a message of {size} bytes has too many fragments: raise `mtu` where the path allows it, or send less at once"
             ),
             Self::Text(error) => error.fmt(f),
             Self::TooLarge { size, max } => {
                 write!(
                     f,
-                    "the datagram would have {size} bytes, UDP carries at most {max}: send less at once"
+                    "the datagram would have {size} bytes, and UDP carries at most {max}: send less at once"
                 )
             }
             Self::NotAllowed { message_type } => write!(

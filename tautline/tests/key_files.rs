@@ -105,7 +105,7 @@ fn a_file_that_is_no_text_is_refused() {
     let folder = Folder::new("text");
     assert_eq!(
         refusal(&folder.file("bytes.key", [0x80; 32])),
-        "FILE is no text: a key file has a line of 44 characters of base64 for each key"
+        "FILE is not text: a key file has a line of 44 characters of base64 for each key"
     );
     let utf16: Vec<u8> = format!("\u{feff}{FIRST}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let path = folder.file("utf16.key", utf16);
@@ -128,7 +128,7 @@ fn what_is_no_readable_file_is_refused() {
         let below = folder.file("plain.key", FIRST).join("below");
         assert!(refusal(&below).starts_with("cannot read FILE: "), "{}", refusal(&below));
         let device = Path::new("/dev/null");
-        assert_eq!(refusal(device), "FILE is no ordinary file: a key is read from a file only");
+        assert_eq!(refusal(device), "FILE is not a regular file: a key is read from a regular file only");
     }
 }
 

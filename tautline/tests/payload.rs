@@ -274,7 +274,7 @@ fn every_codec_has_the_same_limit_of_size() {
     let error = Payload::json(&"x".repeat(65_526)).map(|payload| payload.fits(&PayloadLimits::default()));
     assert_eq!(
         error.expect("less than 1 MiB").expect_err("two quotes too many").to_string(),
-        "the payload has 65528 bytes: `max_message_size` is 65527"
+        "the payload has 65528 bytes, and `max_message_size` is 65527: send less at once, or raise it at both ends"
     );
     // This byte of text becomes six bytes on the wire.
     assert!(Payload::json_text(format!("\"{}\"", "\u{7f}".repeat(180_000))).is_err());

@@ -414,18 +414,21 @@ fn a_configured_deadline_is_watched_without_a_closure() {
 fn an_impossible_watchdog_is_refused_by_name() {
     let server = create_udp_server(Config::server("127.0.0.1:0")).unwrap();
     let refused = |watchdog: Watchdog| server.watch(watchdog, |_| {}).expect_err("impossible").to_string();
-    assert_eq!(refused(Watchdog::peer(Duration::ZERO)), "a watchdog of 0ns: expected 1us or more");
+    assert_eq!(
+        refused(Watchdog::peer(Duration::ZERO)),
+        "a watchdog cannot have a time-out of 0ns: expected 1us or more"
+    );
     for (may_miss, of) in [(1, 1), (3, 3), (4, 3), (1, 65)] {
         assert_eq!(
             refused(commands(MS).misses(may_miss, of)),
             format!(
-                "{may_miss} misses of {of} periods: expected fewer misses than periods, and 2 to 64 periods"
+                "a watchdog cannot allow {may_miss} misses in {of} periods: expected fewer misses than periods, and 2 to 64 periods"
             )
         );
     }
     assert_eq!(
         refused(Watchdog::configured(MessageType::Command)),
-        "the configuration has no `command.deadline`"
+        "the configuration has no `command.deadline`: set it, or use Watchdog::messages with a time-out"
     );
     let cannot = "a watchdog for each peer or for any datagram cannot latch: watch the messages of all peers, or of one";
     assert_eq!(refused(commands(MS).each_peer().latches()), cannot);
@@ -439,7 +442,7 @@ fn an_impossible_watchdog_is_refused_by_name() {
     assert_eq!(ids.len(), 64);
     assert_eq!(
         latching().expect_err("no more").to_string(),
-        "the interface has 64 watchdogs that latch, and cannot have more"
+        "the interface has 64 watchdogs that latch, and cannot have more: call unwatch() for one of them"
     );
     assert!(server.unwatch(ids[7]) && latching().is_ok(), "a place is free again");
 }

@@ -83,14 +83,23 @@ impl fmt::Display for EncodeError {
                 "the value holds NaN or an infinity: a controller must not act on it, so it is not sent",
             ),
             Self::TooDeep { max_depth } => {
-                write!(f, "the value is nested deeper than `max_depth`, which is {max_depth}")
+                write!(
+                    f,
+                    "the value is nested deeper than `max_depth`, which is {max_depth}: make it flatter, or raise it at both ends"
+                )
             }
             Self::TooLarge { size, max_size } => {
-                write!(f, "the payload has {size} bytes: `max_message_size` is {max_size}")
+                write!(
+                    f,
+                    "the payload has {size} bytes, and `max_message_size` is {max_size}: send less at once, or raise it at both ends"
+                )
             }
             Self::NotJson(fault) => fault.fmt(f),
             Self::Malformed { content_type } => {
-                write!(f, "the bytes are not one well-formed {content_type} value")
+                write!(
+                    f,
+                    "the bytes are not one well-formed {content_type} value: encode one, or send them as raw bytes"
+                )
             }
             Self::NoCodec { codec } => write_no_codec(f, *codec),
             Self::Value { problem } => write!(f, "the value cannot be encoded: {problem}"),

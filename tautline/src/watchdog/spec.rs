@@ -248,13 +248,20 @@ pub enum WatchError {
 impl fmt::Display for WatchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooShort { period } => write!(f, "a watchdog of {period:?}: expected 1us or more"),
+            Self::TooShort { period } => {
+                write!(f, "a watchdog cannot have a time-out of {period:?}: expected 1us or more")
+            }
             Self::Misses { may_miss, of } => write!(
                 f,
-                "{may_miss} misses of {of} periods: expected fewer misses than periods, and 2 to {MAX_PERIODS} periods"
+                "a watchdog cannot allow {may_miss} misses in {of} periods: expected fewer misses than periods, and 2 to \
+                 {MAX_PERIODS} periods"
             ),
             Self::NoDeadline { selector } => {
-                write!(f, "the configuration has no `{}.deadline`", selector.message_type)
+                write!(
+                    f,
+                    "the configuration has no `{}.deadline`: set it, or use Watchdog::messages with a time-out",
+                    selector.message_type
+                )
             }
             Self::CannotLatch => f.write_str(
                 "a watchdog for each peer or for any datagram cannot latch: watch the messages of all peers, or of one",
@@ -262,9 +269,14 @@ impl fmt::Display for WatchError {
             Self::NothingToReset => {
                 f.write_str("the watchdog recovers by itself, so no message resets it: add `.latches()`")
             }
-            Self::TooMany => write!(f, "the interface has {MAX_LATCHES} watchdogs that latch, and cannot have more"),
-            Self::Closed => f.write_str("the interface was cleaned up"),
-            Self::System { problem } => write!(f, "no thread for watchdogs: {problem}"),
+            Self::TooMany => {
+                write!(
+                    f,
+                    "the interface has {MAX_LATCHES} watchdogs that latch, and cannot have more: call unwatch() for one of them"
+                )
+            }
+            Self::Closed => f.write_str("the interface was cleaned up: make a new one"),
+            Self::System { problem } => write!(f, "the system gives no thread for the watchdogs: {problem}"),
         }
     }
 }

@@ -206,7 +206,7 @@ pub enum KeyFileProblem {
     TooLarge,
     /// It is text in UTF-16, which some shells write.
     Utf16,
-    /// It is no text.
+    /// It is not text.
     NotText,
     /// A line is no key.
     Line {
@@ -250,7 +250,7 @@ impl fmt::Display for KeyFileError {
             KeyFileProblem::Unreadable { problem } => write!(f, "cannot read {path}: {problem}"),
             KeyFileProblem::Directory => write!(f, "{path} is a directory: name the key file in it"),
             KeyFileProblem::NotAFile => {
-                write!(f, "{path} is no ordinary file: a key is read from a file only")
+                write!(f, "{path} is not a regular file: a key is read from a regular file only")
             }
             KeyFileProblem::OpenToOthers { mode } => write!(
                 f,
@@ -276,7 +276,7 @@ impl fmt::Display for KeyFileError {
                 Word(&self.path)
             ),
             KeyFileProblem::NotText => {
-                write!(f, "{path} is no text: a key file has a line of 44 characters of base64 for each key")
+                write!(f, "{path} is not text: a key file has a line of 44 characters of base64 for each key")
             }
             KeyFileProblem::Line { line, error } => write!(f, "line {line} of {path} {error}"),
             KeyFileProblem::Repeated { first, second } => {
@@ -304,7 +304,8 @@ impl fmt::Display for KeyFileError {
 
 impl std::error::Error for KeyFileError {}
 
-/// What `icacls` does so that a file is for its user alone: it takes away what the folder grants and what this account was granted.
+/// The arguments with which `icacls` leaves a file to its user alone: they take away what the folder grants, and what this account
+/// was granted.
 fn closing(account: &str) -> String {
     let user = std::env::var("USERNAME").unwrap_or_else(|_| "YOU".to_owned());
     // icacls takes an account without a name by its number, after a star.

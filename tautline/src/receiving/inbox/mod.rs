@@ -67,7 +67,9 @@ impl fmt::Display for ReceiveError {
                     "{refused} messages were refused: the inbox was full; read faster, or raise `inbox_capacity` or `queue_bytes`"
                 )
             }
-            Self::InboxOff => f.write_str("there is no inbox to read: `inbox_capacity` is 0"),
+            Self::InboxOff => f.write_str(
+                "there is no inbox to receive from, because `inbox_capacity` is 0: raise it, or use handlers alone",
+            ),
         }
     }
 }
