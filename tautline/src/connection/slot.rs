@@ -1,6 +1,6 @@
 //! Holds the connection between two turns, and decides which thread turns it.
 //!
-//! It is no lock around the turn: a turn takes the connection out and puts it back. So a handler inside the turn can
+//! It does not lock the connection during a turn: a turn takes the connection out and puts it back. So a handler inside the turn can
 //! disconnect without waiting for itself.
 //!
 //! An interface with a driver's thread has two ways to turn (leader and followers; Schmidt et al., "Leader/Followers", 2000).

@@ -1,8 +1,9 @@
 //! When the driver's thread leaves datagrams in the kernel, for a reader that is behind.
 //!
-//! More comes than a reader takes. Then the driver's thread would read on, only to drop what does not fit into the inbox: it
-//! would take the core and the inbox's lock from the reader, and decode what nobody gets. So it stops reading, and a reader that
-//! has emptied the inbox leads, or wakes the driver's thread if it must not lead. What is too much is dropped by the kernel, which costs least.
+//! If messages come faster than a reader takes them, the driver's thread would read them only to drop what does not fit into the
+//! inbox. It would take the core and the inbox's lock from the reader, and decode what nobody gets. So it stops reading, and a
+//! reader that has emptied the inbox leads, or wakes the driver's thread if it must not lead. The kernel drops the surplus, which
+//! costs least.
 //!
 //! A reader that is slow by itself does not come to lead in time. For it the driver's thread still turns, but seldom: so the
 //! newest messages are in the inbox, and not the oldest ones in the kernel.

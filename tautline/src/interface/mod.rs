@@ -198,7 +198,7 @@ impl UdpInterface {
         LoopReader::new(Arc::clone(self.connection()))
     }
 
-    /// Registers a handler for messages of a type, or of one channel of a type. A handler for the channel goes before a
+    /// Registers a handler for messages of a type, or of one channel of a type. A handler for the channel wins over a
     /// handler for the type. Replaces the former handler; returns whether there was one.
     ///
     /// Works at any time, also from inside handlers and before connecting. A handler that owns a clone of the interface keeps

@@ -151,7 +151,7 @@ impl Sessions {
         }
     }
 
-    /// Returns whether a datagram is valid, and of nobody's session or part of a handshake.
+    /// Returns whether a datagram is valid, and is part of a handshake or of a session that nobody has.
     pub(super) fn is_of_stranger(&self, registry: &mut Registry, datagram: &[u8]) -> bool {
         // Plain endpoints cannot parse sealed datagrams. Those of secured endpoints are opened or dropped: neither serves a stranger.
         let Ok((header, mut frames)) = native::parse(datagram) else { return false };

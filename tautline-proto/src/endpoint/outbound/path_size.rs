@@ -3,7 +3,7 @@
 //!
 //! A probe is a heartbeat that is padded to the size that it tries. The heartbeat that follows it names it, so that its loss is
 //! no loss of the link, and asks for an answer. An answer that shows the heartbeat and not the probe says that the probe
-//! was lost to its size, or by chance: so several must be lost. A peer that is silent says nothing, and nothing follows from it.
+//! was lost to its size, or by chance: so several must be lost. Nothing follows from the silence of a peer.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -96,7 +96,7 @@ struct Probe {
 }
 
 impl PathSize {
-    /// Of a new path to this address. The configuration allows datagrams of `most` bytes.
+    /// Makes the state of a new path to this address. The configuration allows datagrams of `most` bytes.
     pub(super) fn new(address: SocketAddr, most: usize) -> Self {
         let (headers, least) = match address.ip().to_canonical().is_ipv4() {
             true => (IPV4_HEADERS, IPV4_LEAST - IPV4_HEADERS),
