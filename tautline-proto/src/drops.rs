@@ -123,7 +123,7 @@ drop_reasons! {
     TooOld, "too_old", "it came so late that it was already counted as lost";
     /// The sequence number is implausibly far ahead.
     NumberLeap, "number_leap",
-        "its number is implausibly far ahead: the sender is faulty, or nothing of it arrived for long. The next ones count";
+        "its number is implausibly far ahead: the sender is faulty, or nothing from it arrived for a long time; the datagrams that follow it are accepted";
     /// A large message that has lost a fragment, or an ordered message that has lost its predecessor.
     Incomplete, "incomplete", "a part of the message never came: it was lost, or the sender abandoned the message";
     /// Too many incomplete or held-back messages wait, of this peer or of all. The sender sends a reliable message again.
