@@ -437,7 +437,8 @@ impl fmt::Display for SendError {
         match self {
             Self::NotConnected => f.write_str("not connected: call connect() before send()"),
             Self::NoPeers => f.write_str(
-                "nobody is there to send to: wait until a client has connected, or until the server has answered",
+                "nobody is there to send to, because no client has connected, or the server has not answered: wait until a peer \
+                 is connected",
             ),
             Self::UnknownPeer { target: Target::Address(address) } => {
                 write!(f, "no peer has connected from {address}: send to one that peers() lists")
