@@ -2,7 +2,7 @@
 
 use crate::snapshot::saved;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
 
 /// An IP network in the notation of RFC 4632 §3.1 and RFC 4291 §2.3: `10.0.0.0/24`, `fd00::/8`. An address alone is a network
@@ -16,7 +16,28 @@ pub struct Network {
     prefix: u8,
 }
 
+/// The bits of an IPv6 address that name a network. A host may choose the others (RFC 4291 §2.5.1), and may have as many
+/// addresses there as it likes.
+const IPV6_NETWORK_BITS: u8 = 64;
+
 impl Network {
+    /// Returns the network that the host with this address may have for itself: the first 64 bits of an IPv6 address, or an
+    /// IPv4 address alone.
+    #[must_use]
+    pub fn around(host: IpAddr) -> Self {
+        match host.to_canonical() {
+            IpAddr::V6(host) => {
+                let address = Ipv6Addr::from_bits(host.to_bits() >> IPV6_NETWORK_BITS << IPV6_NETWORK_BITS);
+                Self { address: address.into(), prefix: IPV6_NETWORK_BITS }
+            }
+            host => Self { address: host, prefix: 32 },
+        }
+    }
+
+    pub(crate) const fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Returns whether the address belongs to the network.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -123,6 +144,21 @@ mod tests {
             let network: Network = network.parse().expect("a network");
             assert!(network.contains(inside), "{network} {inside}");
             assert!(!network.contains(outside), "{network} {outside}");
+        }
+    }
+
+    #[test]
+    fn one_host_may_have_all_addresses_of_an_ipv6_network() {
+        for (one, other, is_one) in [
+            ("fd00::1", "fd00::ffff:0:0:1", true),
+            ("fd00::1", "fd00:0:0:1::1", false),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("10.0.0.1", "::ffff:10.0.0.1", true),
+            ("::1", "127.0.0.1", false),
+        ] {
+            let [one, other]: [IpAddr; 2] = [one, other].map(|text| text.parse().expect("an address"));
+            assert_eq!(Network::around(one) == Network::around(other), is_one, "{one} {other}");
+            assert!(Network::around(one).contains(one));
         }
     }
 

@@ -11,11 +11,12 @@ mod target;
 pub(crate) mod totals;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tautline::{Endpoint, Instant, ServerSocket, SocketsWaiter};
+use tautline::{Endpoint, Instant, Network, ServerSocket, SocketsWaiter};
 
 use self::client::{Client, READ_AT_ONCE};
 use self::tap::Tap;
@@ -46,8 +47,9 @@ pub(crate) struct Relay {
     impairments: BothDirections,
     seed: u64,
     clients: HashMap<SocketAddr, Client>,
-    /// How many clients each host has.
+    /// How many clients each host has, and each network.
     hosts: HashMap<IpAddr, usize>,
+    networks: HashMap<Network, usize>,
     /// The number of clients so far.
     serial: u64,
     /// The totals of forgotten clients, and the refused datagrams.
@@ -81,6 +83,7 @@ impl Relay {
             seed,
             clients: HashMap::new(),
             hosts: HashMap::new(),
+            networks: HashMap::new(),
             serial: 0,
             gone: Totals::default(),
             started: std::time::Instant::now(),
@@ -208,16 +211,26 @@ impl Relay {
         self.serial += 1;
         self.clients.insert(from, client);
         *self.hosts.entry(from.ip()).or_default() += 1;
+        *self.networks.entry(Network::around(from.ip())).or_default() += 1;
         true
     }
 
-    /// Returns the client that gives way to a new one of this host. A crowd of clients of one host keeps nobody else out.
+    /// Returns the client that gives way to a new one of this host. A crowd of clients of one host keeps nobody else out, and
+    /// neither does one of an IPv6 network that a host may have for itself.
     fn gives_way(&self, newcomer: IpAddr, now: Instant) -> Option<SocketAddr> {
-        let own = self.hosts.get(&newcomer).copied().unwrap_or(0);
-        let most = self.hosts.values().copied().max()?;
-        let crowd = self.clients.iter().filter(|(address, _)| self.hosts.get(&address.ip()) == Some(&most));
+        let most = self.hosts.keys().map(|&host| self.crowd_of(host)).max()?;
+        let crowd = self.clients.iter().filter(|(address, _)| self.crowd_of(address.ip()) == most);
         let (address, client) = crowd.min_by_key(|(_, client)| client.last_seen)?;
-        (own + 1 < most || is_idle(client, now, IDLE_WHEN_FULL)).then_some(*address)
+        let (of_network, of_host) = self.crowd_of(newcomer);
+        let is_neighbour = Network::around(newcomer).contains(address.ip());
+        let own = (of_network + usize::from(!is_neighbour), of_host + 1);
+        (own < most || is_idle(client, now, IDLE_WHEN_FULL)).then_some(*address)
+    }
+
+    /// Returns how many clients there are in the network of a host, and at the host.
+    fn crowd_of(&self, host: IpAddr) -> (usize, usize) {
+        let of_network = self.networks.get(&Network::around(host)).copied().unwrap_or(0);
+        (of_network, self.hosts.get(&host).copied().unwrap_or(0))
     }
 
     fn forget_idle(&mut self, now: Instant) {
@@ -230,10 +243,17 @@ impl Relay {
         if let Some(client) = self.clients.remove(&address) {
             self.gone.merge(&client.totals());
             self.front.forget(address);
-            if let Some(count) = self.hosts.get_mut(&address.ip()) {
-                *count -= 1;
-            }
-            self.hosts.retain(|_, count| *count > 0);
+            take_one(&mut self.hosts, address.ip());
+            take_one(&mut self.networks, Network::around(address.ip()));
+        }
+    }
+}
+
+fn take_one<K: Copy + Eq + Hash>(counts: &mut HashMap<K, usize>, of: K) {
+    if let Some(count) = counts.get_mut(&of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&of);
         }
     }
 }

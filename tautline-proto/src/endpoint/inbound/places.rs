@@ -5,11 +5,13 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
+use core::hash::Hash;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use hashbrown::HashMap;
 
+use crate::network::Network;
 use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 
@@ -19,95 +21,157 @@ const MAX_LOST: usize = 1024;
 /// A peer: when it was established, and its slot in the table.
 type Seat = (Instant, u32);
 
-/// The order in which peers give way, the next one last: how many peers its host has, and its seat.
-type Rank = (usize, Seat, IpAddr);
+const FIRST: Seat = (Instant::from_nanos(0), 0);
+const LAST: Seat = (Instant::from_nanos(u64::MAX), u32::MAX);
+
+/// An address as IPv6 writes it (IPv4-mapped, if it is one of IPv4), and the network that its host may have for itself. Both are
+/// short: a server has one of each for most of its peers.
+type Host = [u8; 16];
+type HostNetwork = u64;
+
+fn host_of(ip: IpAddr) -> Host {
+    match ip.to_canonical() {
+        IpAddr::V4(host) => host.to_ipv6_mapped().octets(),
+        IpAddr::V6(host) => host.octets(),
+    }
+}
+
+fn network_of(host: Host) -> HostNetwork {
+    match Network::around(host.into()).address() {
+        IpAddr::V4(host) => 0xffff << 32 | HostNetwork::from(host.to_bits()),
+        #[allow(clippy::cast_possible_truncation)] // the lower half is zero
+        IpAddr::V6(network) => (network.to_bits() >> 64) as HostNetwork,
+    }
+}
+
+/// How many peers there are in the network of a host, and at the host. The larger crowd gives way first.
+type Crowd = (u32, u32);
+
+/// Peers in the order in which they give way.
+///
+/// Most hosts have one peer, so all hosts share these sets: a set of its own would take a stranger's host 200 bytes.
+#[derive(Debug, Default)]
+struct Order {
+    peers: BTreeSet<(Host, Seat)>,
+    /// For each host, in its network: how many peers the host has, and the one here that was established last.
+    hosts: BTreeSet<(HostNetwork, u32, Seat)>,
+    /// For each network: its crowd, and the peer that gives way. The last one gives way first.
+    networks: BTreeSet<(Crowd, Seat)>,
+}
+
+impl Order {
+    fn rank_of_host(&self, host: Host, of_host: u32) -> Option<(HostNetwork, u32, Seat)> {
+        let &(_, last) = self.peers.range((host, FIRST)..=(host, LAST)).next_back()?;
+        Some((network_of(host), of_host, last))
+    }
+
+    fn rank_of_network(&self, network: HostNetwork, of_network: u32) -> Option<(Crowd, Seat)> {
+        let hosts = (network, 0, FIRST)..=(network, u32::MAX, LAST);
+        let &(_, of_host, last) = self.hosts.range(hosts).next_back()?;
+        Some(((of_network, of_host), last))
+    }
+
+    /// Takes the ranks away that follow from the peers of this host. The peers and the counts change next.
+    fn leave(&mut self, host: Host, (of_network, of_host): Crowd) {
+        let rank = self.rank_of_network(network_of(host), of_network);
+        rank.inspect(|rank| _ = self.networks.remove(rank));
+        let rank = self.rank_of_host(host, of_host);
+        rank.inspect(|rank| _ = self.hosts.remove(rank));
+    }
+
+    /// Adds the ranks again.
+    fn enter(&mut self, host: Host, (of_network, of_host): Crowd) {
+        self.hosts.extend(self.rank_of_host(host, of_host));
+        self.networks.extend(self.rank_of_network(network_of(host), of_network));
+    }
+
+    fn first(&self) -> Option<(Crowd, Seat)> {
+        self.networks.last().copied()
+    }
+}
 
 /// The peers of each host, in the order in which they give way.
-///
-/// Most hosts have one peer, so all hosts share their sets: a set of its own would take a stranger's host 200 bytes.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    /// How many peers each host has.
-    counts: HashMap<IpAddr, usize>,
-    peers: BTreeSet<(IpAddr, Seat)>,
-    silent: BTreeSet<(IpAddr, Seat)>,
-    /// For each host, the peer that was established last.
-    ranks: BTreeSet<Rank>,
-    /// The same among the silent peers.
-    silent_ranks: BTreeSet<Rank>,
+    /// How many peers each host has, and each network.
+    of_hosts: HashMap<Host, u32>,
+    of_networks: HashMap<HostNetwork, u32>,
+    all: Order,
+    silent: Order,
 }
 
 impl Places {
     pub(super) fn add(&mut self, host: IpAddr, seat: Seat) {
         self.change(host, |places, host| {
-            if places.peers.insert((host, seat)) {
-                *places.counts.entry(host).or_default() += 1;
+            if places.all.peers.insert((host, seat)) {
+                *places.of_hosts.entry(host).or_default() += 1;
+                *places.of_networks.entry(network_of(host)).or_default() += 1;
             }
         });
     }
 
     pub(super) fn remove(&mut self, host: IpAddr, seat: Seat) {
         self.change(host, |places, host| {
-            places.silent.remove(&(host, seat));
-            if places.peers.remove(&(host, seat))
-                && let Some(count) = places.counts.get_mut(&host)
-            {
-                *count -= 1;
-                if *count == 0 {
-                    places.counts.remove(&host);
-                }
+            places.silent.peers.remove(&(host, seat));
+            if places.all.peers.remove(&(host, seat)) {
+                take_one(&mut places.of_hosts, host);
+                take_one(&mut places.of_networks, network_of(host));
             }
         });
     }
 
     pub(super) fn mark_silent(&mut self, host: IpAddr, seat: Seat) {
-        self.change(host, |places, host| _ = places.silent.insert((host, seat)));
+        self.change(host, |places, host| _ = places.silent.peers.insert((host, seat)));
     }
 
     pub(super) fn mark_heard(&mut self, host: IpAddr, seat: Seat) {
-        self.change(host, |places, host| _ = places.silent.remove(&(host, seat)));
+        self.change(host, |places, host| _ = places.silent.peers.remove(&(host, seat)));
     }
 
-    /// Returns the slot of the silent peer that makes room for one more peer of this host: of the host with most peers, the one
-    /// that was established last. A host with more peers than any of them has displaces none.
+    /// Returns the slot of the silent peer that makes room for one more peer of this host: in the network with most peers, of the
+    /// host with most peers, the one that was established last. A larger crowd than that displaces none.
     pub(super) fn silent_for(&self, newcomer: IpAddr) -> Option<u32> {
-        let &(peers, (_, slot), _) = self.silent_ranks.last()?;
-        (peers >= self.peers_of(newcomer)).then_some(slot)
+        let (crowd, (_, slot)) = self.silent.first()?;
+        (crowd >= self.crowd_of(host_of(newcomer))).then_some(slot)
     }
 
-    /// Returns the slot of the peer whose place a peer of this host takes back, although that peer is heard: of the host with
-    /// most peers, the one that was established last, if it came after `after` and its host has more peers.
+    /// Returns the slot of the peer whose place a peer of this host takes back, although that peer is heard: of the largest crowd,
+    /// the one that was established last, if it came after `after` and the claimant's crowd is smaller.
     pub(super) fn taken_after(&self, after: Instant, claimant: IpAddr) -> Option<u32> {
-        let &(peers, (established, slot), _) = self.ranks.last()?;
-        (established >= after && peers > self.peers_of(claimant)).then_some(slot)
+        let (crowd, (established, slot)) = self.all.first()?;
+        (established >= after && crowd > self.crowd_of(host_of(claimant))).then_some(slot)
     }
 
-    fn peers_of(&self, host: IpAddr) -> usize {
-        self.counts.get(&host.to_canonical()).copied().unwrap_or(0)
+    fn crowd_of(&self, host: Host) -> Crowd {
+        let of_network = self.of_networks.get(&network_of(host)).copied().unwrap_or(0);
+        (of_network, self.of_hosts.get(&host).copied().unwrap_or(0))
     }
 
-    fn change(&mut self, host: IpAddr, change: impl FnOnce(&mut Self, IpAddr)) {
-        let host = host.to_canonical();
-        let [rank, silent_rank] = self.ranks_of(host);
-        rank.inspect(|rank| _ = self.ranks.remove(rank));
-        silent_rank.inspect(|rank| _ = self.silent_ranks.remove(rank));
+    fn change(&mut self, host: IpAddr, change: impl FnOnce(&mut Self, Host)) {
+        let host = host_of(host);
+        let crowd = self.crowd_of(host);
+        for order in [&mut self.all, &mut self.silent] {
+            order.leave(host, crowd);
+        }
         change(self, host);
-        let [rank, silent_rank] = self.ranks_of(host);
-        self.ranks.extend(rank);
-        self.silent_ranks.extend(silent_rank);
+        let crowd = self.crowd_of(host);
+        for order in [&mut self.all, &mut self.silent] {
+            order.enter(host, crowd);
+        }
     }
 
-    /// Returns the rank of the host's peer that was established last, and of its silent peer that was.
-    fn ranks_of(&self, host: IpAddr) -> [Option<Rank>; 2] {
-        let peers = self.peers_of(host);
-        let seats = (host, (Instant::from_nanos(0), 0))..=(host, (Instant::from_nanos(u64::MAX), u32::MAX));
-        [&self.peers, &self.silent]
-            .map(|set| set.range(seats.clone()).next_back().map(|&(host, seat)| (peers, seat, host)))
-    }
-
-    /// Returns how many peers there are, and how many of them are silent. For tests, because it walks a table.
+    /// Returns how many peers there are, and how many of them are silent. For tests.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.counts.values().sum(), self.silent.len())
+        (self.all.peers.len(), self.silent.peers.len())
+    }
+}
+
+fn take_one<K: Copy + Eq + Hash>(counts: &mut HashMap<K, u32>, of: K) {
+    if let Some(count) = counts.get_mut(&of) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&of);
+        }
     }
 }
 
@@ -224,7 +288,43 @@ mod tests {
             places.remove(host(2), (at(ms), slot));
         }
         places.remove(host(1), (at(1), 0));
-        assert_eq!((places.count(), places.counts.len(), places.ranks.len()), ((0, 0), 0, 0));
+        assert_eq!((places.count(), places.of_hosts.len(), places.of_networks.len()), ((0, 0), 0, 0));
+        for order in [&places.all, &places.silent] {
+            assert_eq!((order.peers.len(), order.hosts.len(), order.networks.len()), (0, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_host_with_many_ipv6_addresses_is_one_crowd() {
+        let address = |network: u16, host: u16| IpAddr::from([0xfd00, 0, 0, network, 0, 0, 0, host]);
+        let mut places = Places::default();
+        let controller = (at(1), 0);
+        places.add(address(1, 1), controller);
+        for host in 1..=8 {
+            places.add(address(2, host), (at(2), host.into()));
+        }
+        places.mark_silent(address(1, 1), controller);
+        assert_eq!(places.silent_for(address(2, 99)), None, "one more address of the crowd");
+        assert_eq!(places.silent_for(address(3, 1)), Some(0), "the only silent one");
+        places.mark_silent(address(2, 3), (at(2), 3));
+        assert_eq!(places.silent_for(address(3, 1)), Some(3), "the crowd gives way first");
+        assert_eq!(places.taken_after(at(2), address(1, 2)), Some(8), "of the crowd, whoever came last");
+    }
+
+    #[test]
+    fn in_one_ipv6_network_the_host_with_most_peers_gives_way() {
+        let address = |host: u16| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, host]);
+        let mut places = Places::default();
+        for slot in 0..4 {
+            places.add(address(2), (at(2), slot));
+        }
+        places.add(address(1), (at(3), 4));
+        places.mark_silent(address(1), (at(3), 4));
+        assert_eq!(places.silent_for(address(2)), None, "a crowd does not displace its neighbour");
+        assert_eq!(places.silent_for(address(3)), Some(4), "the only silent one");
+        places.mark_silent(address(2), (at(2), 1));
+        assert_eq!(places.silent_for(address(3)), Some(1));
+        assert_eq!(places.taken_after(at(2), address(3)), Some(3));
     }
 
     #[test]
