@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use common::{WIRES, address, client, client_config, sealed, server_config, until};
-use tautline::{DropReason, Metadata, UdpInterface, Wire};
+use tautline::{Config, DropReason, Metadata, UdpInterface, Wire};
 use tautline_proto::SessionId;
 use tautline_proto::wire::native::{Control, Header, begin_datagram, seal, write_control};
 
@@ -43,7 +43,7 @@ fn first(wire: Wire, number: u8) -> Vec<u8> {
 /// How many strangers were served: on the native wire each gets a token, on the classic wire each is a peer.
 fn served(plant: &UdpInterface, strangers: &[UdpSocket], wire: Wire) -> usize {
     match wire {
-        Wire::Native => strangers.iter().filter(|socket| socket.peek_from(&mut [0; 100]).is_ok()).count(),
+        Wire::Native => strangers.iter().filter(|socket| socket.peek(&mut [0; 100]).is_ok()).count(),
         Wire::Classic => plant.peers().len() - 1,
     }
 }
@@ -99,6 +99,24 @@ fn what_a_peer_has_sent_waits_for_one_stranger_at_most() {
         });
         assert_eq!(plant.statistics().datagrams_dropped.iter().count(), 0, "{wire:?}");
     }
+}
+
+#[test]
+fn strangers_that_wait_are_answered_from_the_address_that_they_called() {
+    let config = Config::server("0.0.0.0:0");
+    let (plant, mut driver) = UdpInterface::caller_driven(config).expect("valid");
+    plant.connect().expect("a free port");
+    let called = SocketAddr::from(([127, 0, 0, 2], address(&plant).port()));
+    // More than the socket remembers beside its peers. Connected sockets take no answer from another address.
+    let strangers: Vec<_> = (1..=60).map(stranger).collect();
+    for (number, socket) in (0..).zip(&strangers) {
+        socket.connect(called).expect("loopback");
+        socket.send(&first(Wire::Native, number)).expect("loopback");
+    }
+    until("all are answered", || {
+        driver.turn(Some(Duration::from_millis(1)));
+        served(&plant, &strangers, Wire::Native) == strangers.len()
+    });
 }
 
 #[test]

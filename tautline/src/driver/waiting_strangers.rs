@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tautline_proto::{Instant as Steady, Now};
+use tautline_proto::{Instant as Steady, Network, Now};
 
 use super::datagram::Origin;
 use super::{Sink, Turner};
+use crate::machine::socket::Source;
 
 /// Strangers may take one part in so many of the time.
 pub(super) const SHARE: u32 = 10;
@@ -33,8 +34,10 @@ const MOST: Duration = Duration::from_millis(1);
 const MAX_WAITING: usize = 256;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 
-/// The most of them that are from one host. So however much it sends, other hosts find room.
+/// The most of them that are from one host, and from one network that a host may have for itself. So however much it sends, other
+/// hosts find room.
 const MAX_OF_HOST: usize = MAX_WAITING / 2;
+const MAX_OF_NETWORK: usize = MAX_WAITING / 4 * 3;
 
 /// How long the protocol refuses strangers if there is no room. This is over at the next read.
 const A_MOMENT: Duration = Duration::from_nanos(1);
@@ -42,10 +45,19 @@ const A_MOMENT: Duration = Duration::from_nanos(1);
 /// The most waiting datagrams that one turn drops because they need no service.
 const DROPPED_TOGETHER: usize = 16;
 
+/// A datagram that waits.
+#[derive(Debug)]
+struct PutOff {
+    origin: Origin,
+    /// The address of this host that it was for, if that decides from where the stranger is answered.
+    called: Option<Source>,
+    bytes: Vec<u8>,
+}
+
 /// The datagrams that wait, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct WaitingStrangers {
-    datagrams: VecDeque<(Origin, Vec<u8>)>,
+    datagrams: VecDeque<PutOff>,
     bytes: usize,
     /// The present turn has served a stranger.
     was_served: bool,
@@ -76,30 +88,35 @@ impl WaitingStrangers {
 
     /// Whether there is no room for one more datagram of this host.
     fn is_full_for(&self, host: IpAddr) -> bool {
-        let of_host = || self.datagrams.iter().filter(|(origin, _)| origin.from.ip() == host).count();
         let waiting = self.datagrams.len();
-        waiting >= MAX_WAITING || (waiting >= MAX_OF_HOST && of_host() >= MAX_OF_HOST)
+        let has_most = |is_meant: &dyn Fn(IpAddr) -> bool, most: usize| {
+            waiting >= most
+                && self.datagrams.iter().filter(|waiting| is_meant(waiting.origin.from.ip())).count() >= most
+        };
+        let network = Network::around(host);
+        waiting >= MAX_WAITING
+            || has_most(&|other| other == host, MAX_OF_HOST)
+            || has_most(&|other| network.contains(other), MAX_OF_NETWORK)
     }
 
     /// Keeps a datagram, if there is room for its bytes, and if it is not the repetition of one that waits: a client repeats its
     /// hello until it is answered, and one answer is enough.
-    fn push(&mut self, origin: Origin, datagram: &[u8]) -> bool {
+    fn push(&mut self, origin: Origin, called: Option<Source>, datagram: &[u8]) -> bool {
         let bytes = self.bytes + datagram.len();
-        let is_repeated =
-            |(waiting, bytes): &(Origin, Vec<u8>)| waiting.from == origin.from && bytes == datagram;
+        let is_repeated = |waiting: &PutOff| waiting.origin.from == origin.from && waiting.bytes == datagram;
         let is_kept = bytes <= MAX_WAITING_BYTES && !self.datagrams.iter().any(is_repeated);
         if is_kept {
             self.bytes = bytes;
-            self.datagrams.push_back((origin, datagram.to_vec()));
+            self.datagrams.push_back(PutOff { origin, called, bytes: datagram.to_vec() });
         }
         is_kept
     }
 
     /// Takes the first datagram for which `is_meant` returns true.
-    fn take(&mut self, mut is_meant: impl FnMut(&Origin, &[u8]) -> bool) -> Option<(Origin, Vec<u8>)> {
-        let place = self.datagrams.iter().position(|(origin, datagram)| is_meant(origin, datagram))?;
+    fn take(&mut self, mut is_meant: impl FnMut(&Origin, &[u8]) -> bool) -> Option<PutOff> {
+        let place = self.datagrams.iter().position(|waiting| is_meant(&waiting.origin, &waiting.bytes))?;
         let taken = self.datagrams.remove(place)?;
-        self.bytes -= taken.1.len();
+        self.bytes -= taken.bytes.len();
         Some(taken)
     }
 }
@@ -113,13 +130,13 @@ impl Turner {
 
     #[cold]
     fn puts_off_stranger(&mut self, now: Now, origin: Origin, datagram: &[u8]) -> bool {
-        let Self { waiting_strangers, inbound, .. } = self;
+        let Self { waiting_strangers, inbound, socket, .. } = self;
         // If there is no room, the protocol looks whose datagram it is. To look here too would cost as much as to drop it.
         let is_full = waiting_strangers.is_full_for(origin.from.ip());
         if !is_full && !inbound.is_of_stranger(origin.from, datagram) {
             return false;
         }
-        let is_kept = !is_full && waiting_strangers.push(origin, datagram);
+        let is_kept = !is_full && waiting_strangers.push(origin, socket.called_by(origin.from), datagram);
         if !is_kept {
             // So the protocol drops a stranger's datagram. But it serves a peer that had to make room.
             inbound.refuse_strangers_until(now.steady.plus(A_MOMENT));
@@ -149,10 +166,10 @@ impl Turner {
     fn serve_first_waiting(&mut self, now: Now, scratch: &mut Vec<u8>, sink: &mut Sink<'_>) {
         let peers = self.inbound.peers_so_far();
         for _ in 0..DROPPED_TOGETHER {
-            let Some((origin, datagram)) = self.waiting_strangers.take(|_, _| true) else { break };
-            self.take_waiting(now, (origin, &datagram), scratch, sink);
+            let Some(waiting) = self.waiting_strangers.take(|_, _| true) else { break };
+            self.take_waiting(now, &waiting, scratch, sink);
             if self.inbound.peers_so_far() != peers {
-                self.take_following(origin.from, now, scratch, sink);
+                self.take_following(waiting.origin.from, now, scratch, sink);
             }
             if self.waiting_strangers.was_served || self.life.is_stopped() {
                 break;
@@ -170,21 +187,20 @@ impl Turner {
             let is_of_peer = |origin: &Origin, datagram: &[u8]| {
                 origin.from == peer && !inbound.is_of_stranger(peer, datagram)
             };
-            let Some((origin, datagram)) = waiting_strangers.take(is_of_peer) else { break };
-            self.take_waiting(now, (origin, &datagram), scratch, sink);
+            let Some(waiting) = waiting_strangers.take(is_of_peer) else { break };
+            self.take_waiting(now, &waiting, scratch, sink);
         }
     }
 
-    fn take_waiting(
-        &mut self,
-        now: Now,
-        (origin, datagram): (Origin, &[u8]),
-        scratch: &mut Vec<u8>,
-        sink: &mut Sink<'_>,
-    ) {
-        self.acks.reads(datagram.len());
+    fn take_waiting(&mut self, now: Now, waiting: &PutOff, scratch: &mut Vec<u8>, sink: &mut Sink<'_>) {
+        let PutOff { origin, called, bytes } = waiting;
+        if let Some(called) = *called {
+            // Others have called since then.
+            self.socket.was_called(origin.from, called);
+        }
+        self.acks.reads(bytes.len());
         self.inbound.came(origin.came.at, origin.came.not_before);
-        self.take_datagram(now, &origin, datagram, scratch, sink);
+        self.take_datagram(now, origin, bytes, scratch, sink);
     }
 }
 
@@ -199,9 +215,29 @@ mod tests {
         let came = Steady::from_nanos(1);
         let origin =
             |port| Origin { from: ([127, 0, 0, 1], port).into(), came: Came { at: came, not_before: came } };
-        assert!(waiting.push(origin(1), b"hello") && !waiting.push(origin(1), b"hello"));
-        assert!(waiting.push(origin(2), b"hello") && waiting.push(origin(1), b"another"));
-        assert!(waiting.take(|_, _| true).is_some() && waiting.push(origin(1), b"hello"), "it was served");
+        assert!(waiting.push(origin(1), None, b"hello") && !waiting.push(origin(1), None, b"hello"));
+        assert!(waiting.push(origin(2), None, b"hello") && waiting.push(origin(1), None, b"another"));
+        assert!(
+            waiting.take(|_, _| true).is_some() && waiting.push(origin(1), None, b"hello"),
+            "it was served"
+        );
+    }
+
+    #[test]
+    fn a_host_with_many_addresses_leaves_room_for_others() {
+        let mut waiting = WaitingStrangers::default();
+        let came = Steady::from_nanos(1);
+        let mut came_from = |host: IpAddr, port: u16| {
+            let origin = Origin { from: (host, port).into(), came: Came { at: came, not_before: came } };
+            !waiting.is_full_for(host) && waiting.push(origin, None, b"hello")
+        };
+        let of_network = |network: u16, host: u16| IpAddr::from([0xfd00, 0, 0, network, 0, 0, 0, host]);
+        let kept = (0..1_000).filter(|&port| came_from(of_network(1, 0), port)).count();
+        assert_eq!(kept, MAX_OF_HOST);
+        let kept = (1..1_000).filter(|&host| came_from(of_network(1, host), 1)).count();
+        assert_eq!(kept, MAX_OF_NETWORK - MAX_OF_HOST);
+        let kept = (0..1_000).filter(|&network| came_from(of_network(network + 2, 1), 1)).count();
+        assert_eq!(kept, MAX_WAITING - MAX_OF_NETWORK);
     }
 
     #[test]
@@ -209,7 +245,7 @@ mod tests {
         let mut waiting = WaitingStrangers::default();
         let (now, spent) = (Steady::from_nanos(1_000_000_000), Duration::from_micros(4));
         let origin = Origin { from: ([127, 0, 0, 1], 1).into(), came: Came { at: now, not_before: now } };
-        assert!(waiting.next_deadline().is_none() && waiting.push(origin, b"hello"));
+        assert!(waiting.next_deadline().is_none() && waiting.push(origin, None, b"hello"));
         assert!(
             waiting.next_deadline().is_some_and(|at| at < now),
             "after a quiet time it is served at once"

@@ -38,7 +38,8 @@ pub(crate) use path::{IpFragments, headers_to};
 pub use sleeping::SocketsWaiter;
 #[cfg(any(target_os = "linux", windows))]
 pub(in crate::machine) use sleeping::is_precise;
-use sources::{Source, Sources};
+pub(crate) use sources::Source;
+use sources::Sources;
 pub(crate) use wait::{SocketWaiter, SocketWaker};
 
 #[cfg(target_os = "linux")]
@@ -339,6 +340,18 @@ impl Socket {
     #[cold]
     pub(crate) fn confirm_source(&self, from: SocketAddr) {
         self.sources.confirm(from);
+    }
+
+    /// The address of this host that the latest datagram of this sender was for, if that decides from where it is answered.
+    #[cold]
+    pub(crate) fn called_by(&self, from: SocketAddr) -> Option<Source> {
+        if self.answers_as_called() { self.sources.latest_of(from) } else { None }
+    }
+
+    /// A datagram of this sender, which was for this address of this host, is handled only now.
+    #[cold]
+    pub(crate) fn was_called(&self, from: SocketAddr, at: Source) {
+        self.sources.arrived(from, at);
     }
 
     /// The peer at this address is gone.

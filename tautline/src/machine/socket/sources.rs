@@ -49,6 +49,11 @@ impl Sources {
         inner.newest = place;
     }
 
+    /// What the latest datagram from this address was for, if it is among the latest of all.
+    pub(super) fn latest_of(&self, from: SocketAddr) -> Option<Source> {
+        lock(&self.0).latest_of(from)
+    }
+
     /// The latest datagram from this address was one of a peer's: from now on it is answered from where it called.
     pub(super) fn confirm(&self, from: SocketAddr) {
         let mut inner = lock(&self.0);
