@@ -4,9 +4,10 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Node, Packet, address, at, config, settle};
+use support::{Node, Packet, address, at, config, rx, settle};
 use tautline_proto::DropReason;
 use tautline_proto::endpoint::{Event, RemovalReason, Role, SentDatagrams, WireFormat};
+use tautline_proto::wire::crc32;
 use tautline_proto::wire::native::{Control, Header, PathProbe, begin_datagram, parse, seal, write_control};
 
 fn pair() -> (Node, Node) {
@@ -47,6 +48,41 @@ fn first_message_carries_the_echo() {
     settle(&mut [&mut server, &mut client], at(0));
     assert_eq!(server.payloads(), ["1"]);
     assert_eq!(client.accepted(), 1);
+}
+
+#[test]
+fn what_is_dropped_for_its_frames_or_flags_is_not_lost_too() {
+    let (mut server, mut client) = pair();
+    let mut packets = Vec::new();
+    for number in 0..3 {
+        client.send(number.to_string().as_bytes(), at(1));
+        packets.extend(client.sent.pop_front());
+    }
+    let (header, _) = parse(&packets[1].bytes).expect("it is in order");
+    // A frame that reaches beyond the datagram; a flag of another version.
+    packets[1].bytes.truncate(16);
+    packets[1].bytes.extend([1, 0, 0xff, 0xff]);
+    seal(&mut packets[1].bytes, header);
+    let crc_at = packets[2].bytes.len() - 4;
+    packets[2].bytes[3] |= 8;
+    let crc = crc32(&packets[2].bytes[..crc_at]).to_be_bytes();
+    packets[2].bytes[crc_at..].copy_from_slice(&crc);
+    for packet in packets.iter().chain(&packets[1..]) {
+        server.handle(packet, at(1));
+    }
+    // Who is not the peer marks nothing.
+    let mut far = packets[1].clone();
+    far.bytes.truncate(20);
+    seal(&mut far.bytes, Header { sequence: header.sequence + 9, ..header });
+    server.handle(&Packet { from: address(666), ..far }, at(1));
+    let now = rx(&server);
+    assert_eq!((now.lost, now.missing, now.duplicate), (0, 0, 0));
+    assert_eq!((drops(&server, DropReason::Malformed), drops(&server, DropReason::UnsupportedFlags)), (3, 2));
+    client.send(b"3", at(2));
+    settle(&mut [&mut server, &mut client], at(2));
+    assert_eq!(server.payloads(), ["0", "3"]);
+    let end = rx(&server);
+    assert_eq!((end.lost, end.missing, end.late), (0, 0, 0));
 }
 
 #[test]

@@ -95,17 +95,14 @@ fn unreadable(
     classic::unlike_settings(datagram, format, &registry.config.json, is_heard).unwrap_or(reason)
 }
 
-/// Marks the number of a datagram that is dropped for its envelope: it arrived, so it must not count as lost too. Without an
-/// envelope nobody knows whether a far number is that of a restarted peer, so only a near one is marked.
+/// Marks the number of a datagram that is dropped for its envelope. Without an envelope nobody knows whether a far number is that of
+/// a restarted peer, so only a near one is marked.
 #[cold]
 fn record_dropped(registry: &mut Registry, from: SocketAddr, number: Option<u32>, now: Instant) {
     let Some(peer) = registry.peers.by_address(from) else { return };
-    let Some((low, window)) = number.zip(peer.window.as_mut()) else { return };
-    // A duplicate is dropped for its envelope alone.
-    let is_missing = |&number: &u64| matches!(window.judge(number), Verdict::New | Verdict::Late);
-    if let Some(number) = near_number(window, low).filter(is_missing) {
-        window.receive(number, now);
-        peer.publish_window();
+    let window = number.zip(peer.window.as_ref());
+    if let Some(number) = window.and_then(|(low, window)| near_number(window, low)) {
+        peer.record_dropped(number, now);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::secure::KeyId;
 use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::stats::{PeerRxCounters, PeerTxCounters};
 use crate::time::Instant;
-use crate::window::{Window, WindowCounts};
+use crate::window::{Verdict, Window, WindowCounts};
 
 /// A remote end as the inbound half sees it.
 #[derive(Debug)]
@@ -226,6 +226,17 @@ impl InboundPeer {
             self.rx.late.set(counts.late);
             self.rx.duplicate.set(counts.duplicate);
             self.rx.missing.set(missing);
+        }
+    }
+
+    /// Marks the number of a datagram that arrived and is dropped for what it holds: it must not count as lost too. A duplicate is
+    /// dropped for what it holds alone, and a number that the window would have to leap to is no plausible one.
+    #[cold]
+    pub(super) fn record_dropped(&mut self, number: u64, now: Instant) {
+        let Some(window) = &mut self.window else { return };
+        if matches!(window.judge(number), Verdict::New | Verdict::Late) {
+            window.receive(number, now);
+            self.publish_window();
         }
     }
 

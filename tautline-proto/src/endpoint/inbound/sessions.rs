@@ -12,7 +12,6 @@ use core::net::SocketAddr;
 use super::accepted::Accepted;
 use super::handshake::Handshake;
 use super::ownership::Origin;
-use super::peer::InboundPeer;
 use super::registry::Registry;
 #[cfg(feature = "secure")]
 use super::secured::{self, Opened, Secured};
@@ -168,7 +167,14 @@ impl Sessions {
         from: SocketAddr,
         datagram: &'a [u8],
     ) -> Result<Option<NumberedDatagram<'a>>, DropReason> {
-        let (header, frames) = native::parse(datagram)?;
+        let (header, frames) = match native::parse(datagram) {
+            Ok(parsed) => parsed,
+            Err(reason) => {
+                cold_path();
+                record_dropped(registry, now.steady, from, datagram, reason);
+                return Err(reason);
+            }
+        };
         registry.check_sender(header.from_server)?;
         if !frames.are_messages()
             && let Some(frame) = unnumbered(&frames)
@@ -271,7 +277,7 @@ impl Sessions {
             return Err(DropReason::WrongAddress);
         }
         if peer.window.is_none() {
-            open_window(peer);
+            peer.window = Some(first_window());
         }
         let expand = |window: &Window| window.expand(header.sequence);
         let Some(number) = peer.window.as_ref().and_then(expand) else {
@@ -355,6 +361,30 @@ impl Sessions {
     }
 }
 
+/// Marks the number of a peer's datagram that arrived undamaged and is dropped for its frames or flags: it must not count as lost
+/// too.
+#[cold]
+fn record_dropped(
+    registry: &mut Registry,
+    now: Instant,
+    from: SocketAddr,
+    datagram: &[u8],
+    reason: DropReason,
+) {
+    let is_undamaged = matches!(reason, DropReason::Malformed | DropReason::UnsupportedFlags);
+    let Some(header) = native::header_of(datagram).filter(|_| is_undamaged) else { return };
+    if registry.check_sender(header.from_server).is_err() {
+        return;
+    }
+    let Some(peer) = registry.peers.by_session(header.session).filter(|peer| peer.address == from) else {
+        return;
+    };
+    let window = peer.window.get_or_insert_with(first_window);
+    if let Some(number) = window.expand(header.sequence) {
+        peer.record_dropped(number, now);
+    }
+}
+
 /// Returns whether these addresses are the same.
 #[inline]
 fn are_same(one: SocketAddr, other: SocketAddr) -> bool {
@@ -369,10 +399,10 @@ fn are_same_v6(one: SocketAddr, other: SocketAddr) -> bool {
     one == other
 }
 
-/// Opens the window with the first datagram of a peer.
+/// The window for the first datagram of a peer.
 #[cold]
-fn open_window(peer: &mut InboundPeer) {
-    peer.window = Some(Window::new(0));
+fn first_window() -> Window {
+    Window::new(0)
 }
 
 /// Returns the first frame, if it belongs to a datagram outside any session's numbering.

@@ -85,6 +85,14 @@ pub(super) fn read_header(datagram: &[u8]) -> Result<(Header, u8), DropReason> {
     Ok((Header { session, sequence, from_server: flags & FLAG_FROM_SERVER != 0 }, flags))
 }
 
+/// Returns the header of a datagram whose CRC is right, whatever its frames and flags. [`parse`] says whether it is.
+pub(crate) fn header_of(datagram: &[u8]) -> Option<Header> {
+    if datagram.len() < HEADER_LEN {
+        return None;
+    }
+    read_header(datagram).ok().map(|(header, _)| header)
+}
+
 /// Returns whether a datagram begins like a native datagram.
 #[must_use]
 pub fn looks_native(datagram: &[u8]) -> bool {
