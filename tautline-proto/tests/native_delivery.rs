@@ -537,6 +537,35 @@ fn message_that_is_too_large_for_the_receiver_is_not_acknowledged() {
     assert_eq!(pair.server.payloads(), [""; 0]);
 }
 
+#[test]
+fn large_message_that_is_too_large_for_the_receiver_counts_once() {
+    let mut pair = Pair::new();
+    for fill in 0..3 {
+        send_large(&mut pair, &[fill; 20_000], &[usize::from(fill)]);
+    }
+    pair.run(2_000, 0, 0);
+    assert_eq!(pair.dropped(DropReason::TooLarge), 3, "the first lacks its first fragment");
+    assert_eq!((pair.dropped(DropReason::Incomplete), pair.server.got.len()), (0, 0));
+    pair.offer(Delivery::Reliable, &[0; 5_000]).expect("room");
+    pair.run(1, 0, 0);
+    assert_eq!(pair.dropped(DropReason::TooLarge), 4);
+}
+
+#[test]
+fn messages_that_wait_when_an_endpoint_ends_are_counted() {
+    let mut pair = Pair::sized(10_000);
+    send_large(&mut pair, &[1; 10_000], &[3]);
+    pair.offer(Delivery::Ordered, b"0").expect("room");
+    pair.client.sent.pop_back();
+    pair.offer(Delivery::Ordered, b"1").expect("room");
+    pair.run(1, 0, 0);
+    let counters = pair.server.inbound.counters();
+    let incomplete = || counters.snapshot().messages_dropped.of(DropReason::Incomplete);
+    assert_eq!((incomplete(), pair.server.got.len()), (0, 0));
+    drop(pair);
+    assert_eq!(incomplete(), 2, "one lacks a fragment, one was acknowledged and waits for the one before");
+}
+
 /// Returns the base of the latest acknowledgement that the node has sent.
 fn acknowledged_base(node: &Node) -> Option<u32> {
     let frames = node.sent.iter().flat_map(|packet| parse(&packet.bytes).expect("in order").1);

@@ -13,7 +13,7 @@ use crate::time::{Instant, Now};
 
 /// The format of what rings hold: their entries, and the states in their marks. Raise it whenever one of them changes, so that a
 /// build with another format refuses the file. `tests/rerun.rs` notices most changes. States of a build without keys have fewer fields.
-pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "3" } else { "3-without-keys" };
+pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "4" } else { "4-without-keys" };
 
 /// What an entry of a ring is.
 macro_rules! kinds {

@@ -264,6 +264,11 @@ impl InboundPeer {
         self.last_heard.map_or(Duration::ZERO, |heard| now.since(heard))
     }
 
+    /// Returns how many incomplete and held-back messages are lost if its session ends now.
+    pub(super) fn undelivered(&self) -> u64 {
+        self.delivery.as_ref().map_or(0, |delivery| delivery.undelivered())
+    }
+
     /// Returns how many bytes its incomplete and held-back messages take, as `PeerTable::kept` counts them.
     pub(super) const fn kept(&self) -> usize {
         self.kept

@@ -58,11 +58,15 @@ impl PeerTable {
 
     /// Returns a peer, if there is one. A client has one at most.
     pub(super) fn first(&self) -> Option<&InboundPeer> {
-        self.slots.iter().flatten().next()
+        self.iter().next()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &InboundPeer> {
+        self.slots.iter().flatten()
     }
 
     pub(super) fn any(&self, is_meant: impl Fn(&InboundPeer) -> bool) -> bool {
-        self.slots.iter().flatten().any(is_meant)
+        self.iter().any(is_meant)
     }
 
     pub(super) fn by_address(&mut self, address: SocketAddr) -> Option<&mut InboundPeer> {
@@ -291,12 +295,12 @@ impl PeerTable {
     /// Returns the peers that `is_meant` accepts.
     #[cfg(feature = "secure")]
     pub(super) fn ids_of(&self, is_meant: impl Fn(&InboundPeer) -> bool) -> Vec<PeerId> {
-        self.slots.iter().flatten().filter(|peer| is_meant(peer)).map(|peer| peer.id).collect()
+        self.iter().filter(|peer| is_meant(peer)).map(|peer| peer.id).collect()
     }
 
     /// Returns whether every peer has a timer and can fall silent.
     pub(super) fn all_are_watched(&self) -> bool {
-        self.slots.iter().flatten().all(|peer| peer.wake_at.is_some() && peer.last_heard.is_some())
+        self.iter().all(|peer| peer.wake_at.is_some() && peer.last_heard.is_some())
     }
 
     /// Checks the invariant. For tests, because it walks all tables.
@@ -305,7 +309,7 @@ impl PeerTable {
     ///
     /// The name of the first rule that does not hold.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        let living = || self.slots.iter().flatten();
+        let living = || self.iter();
         let slot_of = |peer: &InboundPeer| peer.id.slot_number();
         let count = living().count();
         let rules = [

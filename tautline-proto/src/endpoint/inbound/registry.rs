@@ -311,9 +311,7 @@ impl Registry {
             let (address, proven) = (peer.address, peer.proven);
             self.closed.remember(ClosedSession { session, address, proven, at: now });
         }
-        if let Some(delivery) = &peer.delivery {
-            self.counters.messages_dropped.count_many(DropReason::Incomplete, delivery.undelivered());
-        }
+        self.counters.messages_dropped.count_many(DropReason::Incomplete, peer.undelivered());
         self.end_ownership(id, peer.claims);
         self.outputs.commands.push_back(Command::Forget(id, reason));
         self.outputs.events.push_back(Event::Removed(id, reason));
@@ -414,6 +412,15 @@ impl Registry {
         }
         let bounded = self.peers.len() <= self.config.max_peers;
         if bounded { Ok(()) } else { Err("more peers than max_peers") }
+    }
+}
+
+impl Drop for Registry {
+    /// The endpoint ends. Some messages were acknowledged, and will not be handed out any more. They are counted, as when a peer is
+    /// removed.
+    fn drop(&mut self) {
+        let undelivered = self.peers.iter().map(InboundPeer::undelivered).sum();
+        self.counters.messages_dropped.count_many(DropReason::Incomplete, undelivered);
     }
 }
 

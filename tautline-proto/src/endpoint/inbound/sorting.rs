@@ -118,7 +118,12 @@ impl<'d> Sorter<'_, 'd> {
                 }
             },
             Frame::Fragment(fragment) if fragment.total as usize > self.config.max_body_len() => {
-                self.drop(DropReason::TooLarge);
+                match fragment.delivery {
+                    Delivery::BestEffort => self.refuse_large(fragment, DropReason::TooLarge),
+                    // As often as it comes, like a message in one piece.
+                    _ if fragment.index == 0 => self.drop(DropReason::TooLarge),
+                    _ => {}
+                }
             }
             Frame::Fragment(fragment) if fragment.delivery == Delivery::BestEffort => {
                 self.take_best_effort_fragment(fragment);
@@ -213,14 +218,21 @@ impl<'d> Sorter<'_, 'd> {
     /// the newest are worth most.
     fn take_best_effort_fragment(&mut self, fragment: &Fragment<'_>) {
         // Owners matter when the message is complete, rights at once: without its first fragment, it never is.
-        if let Some(stream) = fragment.stream().filter(|stream| !self.peer.rights.allows(stream.message_type))
-        {
+        let rights = self.peer.rights;
+        if let Some(stream) = fragment.stream().filter(|stream| !rights.allows(stream.message_type)) {
             self.not_allowed.note(self.peer.id, stream.message_type);
-            return self.drop(DropReason::NotAllowed);
+            return self.refuse_large(fragment, DropReason::NotAllowed);
+        }
+        if rights == Rights::NONE {
+            return self.refuse_large(fragment, DropReason::NotAllowed);
+        }
+        if rights != Rights::ALL && self.delivery().has_refused(fragment.number()) {
+            return;
         }
         let (first, now) = (u64::from(fragment.numbers.number), self.now);
         let max_bytes = self.config.max_kept_bytes();
-        let DeliveryState { reliable, large } = &mut **self.peer.delivery.get_or_insert_with(Box::default);
+        let DeliveryState { reliable, large, .. } =
+            &mut **self.peer.delivery.get_or_insert_with(Box::default);
         let mut dropped = 0;
         if !large.contains(first) {
             let (total, most) = (fragment.total as usize, self.most_kept.saturating_sub(reliable.kept()));
@@ -242,6 +254,13 @@ impl<'d> Sorter<'_, 'd> {
             }
             Added::Contradiction => self.drop(DropReason::Malformed),
             Added::Incomplete | Added::NoRoom => {}
+        }
+    }
+
+    /// Drops a large best-effort message, of which this may be one of many fragments.
+    fn refuse_large(&mut self, fragment: &Fragment<'_>, reason: DropReason) {
+        if self.delivery().refuse(fragment.number()) {
+            self.drop(reason);
         }
     }
 

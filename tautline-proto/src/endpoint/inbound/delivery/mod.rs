@@ -31,9 +31,27 @@ pub(super) struct DeliveryState {
     pub(super) reliable: ReliableReceiver,
     /// Large best-effort messages.
     pub(super) large: Reassembly,
+    /// The number of the latest large best-effort message that was refused at its first fragment to come.
+    refused: Option<u32>,
 }
 
 impl DeliveryState {
+    /// Refuses a large best-effort message. Returns whether it had not been refused before, so that it counts once, and not with
+    /// each of its fragments.
+    pub(super) fn refuse(&mut self, number: u32) -> bool {
+        let is_next = |before: u32| number.wrapping_sub(before).cast_signed() > 0;
+        let is_first = self.refused.is_none_or(is_next);
+        if is_first {
+            self.refused = Some(number);
+        }
+        is_first
+    }
+
+    /// Returns whether this large best-effort message was refused.
+    pub(super) fn has_refused(&self, number: u32) -> bool {
+        self.refused == Some(number)
+    }
+
     /// Returns how many messages are lost if the session ends now.
     pub(super) fn undelivered(&self) -> u64 {
         self.reliable.undelivered() + self.large.len()
@@ -56,4 +74,4 @@ impl DeliveryState {
     }
 }
 
-saved!(DeliveryState { reliable, large });
+saved!(DeliveryState { reliable, large, refused });
