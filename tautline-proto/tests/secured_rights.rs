@@ -12,7 +12,7 @@ use tautline_proto::endpoint::{
     ClaimOutcome, EndpointConfig, Event, Outcome, OwnedStreams, RemovalReason, Role, WireFormat,
 };
 use tautline_proto::secure::{Identity, Key, Keys};
-use tautline_proto::wire::native::Head;
+use tautline_proto::wire::native::{HEADER_LEN, Head, Pack, TRAILER_LEN};
 use tautline_proto::{Delivery, DropReason, MessageType, Rights};
 
 fn key(byte: u8) -> Key {
@@ -62,6 +62,63 @@ fn head(message_type: MessageType, delivery: Delivery) -> Head<'static> {
 
 fn not_allowed(node: &Node) -> u64 {
     node.inbound.counters().snapshot().messages_dropped.of(DropReason::NotAllowed)
+}
+
+#[test]
+fn the_calls_of_one_holder_keep_no_other_holder_out() {
+    let (mut server, mut hmi) = (server(), client(6000, key(2)));
+    for _ in 0..300 {
+        // It calls with another session each time, and never sends a sealed datagram.
+        hmi.dial(address(9000), at(0));
+        for (from, to) in [(0, 1), (1, 0), (0, 1)] {
+            let ends = [&mut hmi, &mut server];
+            let packet = ends[from].sent.pop_front().expect("hello, token or echo");
+            ends[to].handle(&packet, at(0));
+        }
+        server.sent.clear();
+    }
+    let overloaded = server.inbound.counters().snapshot().datagrams_dropped.of(DropReason::Overloaded);
+    assert_eq!(overloaded, 300 - 256);
+    let mut controller = connected(&mut server, key(1), 5001);
+    controller.send_as(&head(MessageType::Command, Delivery::BestEffort), b"1");
+    settle(&mut [&mut server, &mut controller], at(1));
+    assert_eq!(server.payloads(), ["1"]);
+}
+
+#[test]
+fn a_large_message_that_is_not_allowed_counts_once() {
+    let mut server = server();
+    for (byte, port) in [(2, 5002), (3, 5003)] {
+        let mut client = connected(&mut server, key(byte), port);
+        let before = not_allowed(&server);
+        let encoded = large(&mut client, &[0; 900]);
+        let peer = client.outbound.peers()[0];
+        for fragment in encoded {
+            client.send_datagram(peer, fragment, 0);
+        }
+        settle(&mut [&mut server, &mut client], at(1));
+        server.tick(at(2_000));
+        let dropped = server.inbound.counters().snapshot().messages_dropped;
+        assert_eq!((not_allowed(&server) - before, dropped.of(DropReason::Incomplete)), (1, 0), "{port}");
+    }
+}
+
+/// The fragments of a command, each in a datagram.
+fn large(client: &mut Node, payload: &[u8]) -> Vec<Vec<u8>> {
+    let mut body = Vec::new();
+    let head = head(MessageType::Command, Delivery::BestEffort);
+    let started = client.encoder.begin(&mut body, &head).expect("no texts");
+    body.extend_from_slice(payload);
+    let _ = client.encoder.finish(&mut body, started);
+    let size = client.outbound.datagram_size_to(client.outbound.peers()[0]);
+    let packs =
+        Pack::of_large(&body[HEADER_LEN..], client.encoder.next_large(), size).expect("few fragments");
+    // All but the last have room for a trailer, which sealing adds.
+    let cut = |(datagram, messages): (&[u8], u64)| match messages {
+        0 => datagram[..datagram.len() - TRAILER_LEN].to_vec(),
+        _ => datagram.to_vec(),
+    };
+    packs.iter().flat_map(Pack::datagrams).map(cut).collect()
 }
 
 #[test]

@@ -269,7 +269,7 @@ impl Secured {
         let id = KeyId::from_bytes(echo.key);
         let read = self.vault.read_first(id, &echo.prologue(session), echo.noise);
         let (asked, payload, identity) = read.ok_or(DropReason::UnknownKey)?;
-        if self.waiting.is_full() {
+        if !self.waiting.have_room_for(&identity) {
             return Err(DropReason::Overloaded);
         }
         let introduction = Introduction::read(&payload).ok_or(DropReason::Malformed)?;

@@ -1,5 +1,6 @@
 //! Clients that a server has accepted, and that have not sent a sealed datagram yet.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -14,7 +15,8 @@ use crate::snapshot::{Reader, Saved, Writer, saved};
 use crate::time::Instant;
 use crate::wire::native::Token;
 
-/// How many clients may wait at once. Only those who have a key can wait.
+/// How many clients may wait at once. Only those who have a key can wait. Beyond it, a client takes the place of one whose identity has
+/// more: so whoever may only observe keeps no controller out.
 const MAX_WAITING: usize = 256;
 
 /// The clients that wait, in the order in which they came.
@@ -56,12 +58,33 @@ impl Waiting {
         self.0.iter().find(|waiting| waiting.session == session)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= MAX_WAITING
+    /// Returns whether one more client of this identity may wait.
+    pub(super) fn have_room_for(&self, identity: &Identity) -> bool {
+        if self.0.len() < MAX_WAITING {
+            return true;
+        }
+        let counts = self.counts();
+        let own = counts.get(&*identity.name).copied().unwrap_or(0);
+        counts.values().any(|&count| count > own + 1)
     }
 
+    /// Adds a client. If too many wait, the oldest one of the identity with most of them is forgotten, and begins again.
     pub(super) fn add(&mut self, client: WaitingClient) {
+        if self.0.len() >= MAX_WAITING
+            && let Some(name) =
+                self.counts().into_iter().max_by_key(|&(_, count)| count).map(|(name, _)| name)
+            && let Some(oldest) = self.0.iter().position(|waiting| *waiting.identity.name == *name)
+        {
+            self.0.remove(oldest);
+        }
         self.0.push(client);
+    }
+
+    /// How many clients of each identity wait.
+    fn counts(&self) -> BTreeMap<&str, usize> {
+        let mut counts = BTreeMap::new();
+        self.0.iter().for_each(|waiting| *counts.entry(&*waiting.identity.name).or_default() += 1);
+        counts
     }
 
     pub(super) fn take(&mut self, session: SessionId) -> Option<WaitingClient> {
