@@ -45,7 +45,8 @@ pub enum ConnectError {
         /// The endpoint.
         endpoint: Endpoint,
     },
-    /// The endpoint is the broadcast address of a network. Each end of a link has an address of its own.
+    /// The endpoint is the broadcast address of a network, or a name of a multicast group. Each end of a link has an address of its
+    /// own.
     Broadcast {
         /// The address.
         address: SocketAddr,
@@ -156,11 +157,14 @@ impl fmt::Display for ConnectError {
                 "`{}` has no address of the kind that `bind` has: give both as IPv4, or both as IPv6",
                 endpoint.host()
             ),
-            Self::Broadcast { address } => write!(
-                f,
-                "{} is the broadcast address of a network, and each end of a link has an address of its own: name one host",
-                address.ip()
-            ),
+            Self::Broadcast { address } => {
+                let ip = address.ip();
+                let what = match ip.is_multicast() {
+                    true => "a multicast group",
+                    false => "the broadcast address of a network",
+                };
+                write!(f, "{ip} is {what}, and each end of a link has an address of its own: name one host")
+            }
             Self::TimedOut { server, refused: true } => {
                 write!(f, "nobody listens at {server}: start the server, or check the port")
             }

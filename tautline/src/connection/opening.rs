@@ -27,17 +27,24 @@ use crate::sending::coalescer::{Coalescer, CoalescerWatch};
 use crate::sending::line::Line;
 use crate::sending::link::Link;
 use crate::sync::lock;
-use tautline_proto::MessageType;
+use tautline_proto::{Instant as Steady, MessageType};
 
 /// The largest UDP payloads. The length of an IPv4 packet counts its header, that of an IPv6 packet does not.
 const MAX_IPV4_DATAGRAM: usize = u16::MAX as usize - 28;
 const MAX_IPV6_DATAGRAM: usize = u16::MAX as usize - 8;
+
+/// How long opening waits for a name server: as `connect_timeout` says, within these bounds. Most servers, and the file of hosts,
+/// answer at once. Later, the driver waits for the answer, as for everything else that is missing.
+const LEAST_NAME_PATIENCE: Duration = Duration::from_millis(100);
+const MOST_NAME_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A driver's thread, or what a caller-driven connection holds of the machine.
 type Driving = (Option<JoinHandle<()>>, Option<Held>);
 
 /// A socket that is bound, and what the machine granted for it.
 struct Bound {
+    /// When connecting began.
+    began: Steady,
     socket: Arc<Socket>,
     moving: Moving,
     granted: Granted,
@@ -51,6 +58,7 @@ impl Connection {
         first_number: u64,
     ) -> Result<Running, ConnectError> {
         let shared = &self.shared;
+        let began = shared.steady_now();
         let config = match replace {
             Some(config) => config.for_role(shared.role)?,
             None => shared.config(),
@@ -73,7 +81,8 @@ impl Connection {
         shared.publish_refusals(refused);
         let watching = shared.watchdogs.begin(&settings, wishes.of_watchdog(), &**shared);
         watching.map_err(|error| system("thread for the watchdogs", &error))?;
-        self.start(&settings, Bound { socket: Arc::new(socket), moving, granted }, held, first_number)
+        let bound = Bound { began, socket: Arc::new(socket), moving, granted };
+        self.start(&settings, bound, held, first_number)
     }
 
     fn start(
@@ -83,7 +92,7 @@ impl Connection {
         held: Held,
         first_number: u64,
     ) -> Result<Running, ConnectError> {
-        let Bound { socket, moving, granted } = bound;
+        let Bound { began, socket, moving, granted } = bound;
         let shared = &self.shared;
         let mut seed = [0; 16];
         let mut entropy = [0; 32];
@@ -104,7 +113,7 @@ impl Connection {
         let inbound = self.open_halves(settings, &socket, (&life, clock), halves, (encoder, datagram_size));
         let needs_answer = settings.role == Role::Client && settings.wire == Wire::Native;
         let waits = (needs_answer || moving.address().is_none()) && !settings.connect_timeout.is_zero();
-        let answer_by = waits.then(|| shared.clock.now().steady.plus(settings.connect_timeout));
+        let answer_by = waits.then(|| began.plus(settings.connect_timeout));
         let watch = CoalescerWatch::new(
             Arc::clone(&shared.sender.coalescer_signals),
             self.coalescing_delay(settings),
@@ -283,7 +292,12 @@ fn bind(settings: &Settings, moving: &mut Moving) -> Result<Socket, ConnectError
 
 /// Finds the address: at a native client whose name has several, one where a server answers.
 fn find_place(settings: &Settings, moving: &mut Moving) -> Result<Place, ConnectError> {
-    let addresses = moving.resolve()?.to_vec();
+    // Only Unix has sockets without an address, so elsewhere the answer is needed here.
+    let patience = match cfg!(unix) {
+        true => settings.connect_timeout.clamp(LEAST_NAME_PATIENCE, MOST_NAME_PATIENCE),
+        false => settings.connect_timeout.max(LEAST_NAME_PATIENCE),
+    };
+    let addresses = moving.resolve(patience)?.to_vec();
     let own = moving.place(addresses[0])?;
     if settings.role == Role::Client && settings.wire == Wire::Native {
         candidates::choose(&own, &addresses).inspect(|&address| moving.prefer(address));

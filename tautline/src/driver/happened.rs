@@ -252,6 +252,9 @@ impl Turner {
         if fault.is_of_place() && self.server.is_some() {
             self.moving.look_soon(now, true);
         }
+        if fault == SocketFault::PortUnreachable && self.server.is_some() {
+            self.moving.was_refused(now);
+        }
         if let Some(left_out) = self.may_log() {
             tracing::warn!(?address, fault = fault.name(), %problem, left_out, "peer unreachable: {fault}");
         }

@@ -66,7 +66,7 @@ impl UdpInterface {
 
     /// As [`connect`](Self::connect), on any executor. Dropping the future does not stop the attempt.
     ///
-    /// Resolving a host name blocks the calling thread. So does trying the addresses of a name that has several: at most four
+    /// Resolving a host name blocks the calling thread, for a second at most (on Windows for `connect_timeout`). So does trying the addresses of a name that has several: at most four
     /// of them, 50 ms each. Numeric addresses do not block.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::time::Duration;
 
 use crate::config::LocalAddress;
 use crate::sync::thread;
@@ -30,7 +31,7 @@ pub(crate) fn local(address: &LocalAddress) -> io::Result<SocketAddr> {
 }
 
 /// The addresses of a host. May wait for servers of names.
-pub(crate) fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     match numeric(host, port) {
         Some(address) => address.map(|address| vec![address]),
         None => Ok((host, port).to_socket_addrs()?.collect()),
@@ -104,6 +105,20 @@ impl LookUp {
         self.0 = begun.is_ok().then_some(answered);
     }
 
+    /// As [`begin`](Self::begin) and [`take`](Self::take), but waits for the answer, for at most `patience`. Later, the answer can be
+    /// taken.
+    pub(crate) fn wait(
+        &mut self,
+        host: &str,
+        port: u16,
+        patience: Duration,
+    ) -> Option<io::Result<Vec<SocketAddr>>> {
+        self.begin(host, port, || {});
+        let answer = self.0.as_ref()?.recv_timeout(patience).ok()?;
+        self.0 = None;
+        Some(answer)
+    }
+
     /// Whether a look-up is under way, or its answer was not taken.
     pub(crate) const fn is_begun(&self) -> bool {
         self.0.is_some()
@@ -153,5 +168,8 @@ mod tests {
         wakes.recv().unwrap();
         assert_eq!(look_up.take().unwrap().unwrap(), [SocketAddr::from(([127, 0, 0, 1], 9))]);
         assert!(look_up.take().is_none());
+        let waited = look_up.wait("127.0.0.1", 9, Duration::from_secs(60)).expect("it answers").unwrap();
+        assert_eq!(waited, [SocketAddr::from(([127, 0, 0, 1], 9))]);
+        assert!(!look_up.is_begun());
     }
 }

@@ -7,13 +7,15 @@
 //! a look is due. Nothing here waits, except [`Moving::resolve`].
 
 mod look;
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tautline_proto::Instant as Steady;
 
-use crate::config::{CardName, Endpoint, LocalAddress, Role, Settings, Wire};
+use crate::config::{CardName, Endpoint, LocalAddress, Role, Settings, Wire, serves_many};
 use crate::error::ConnectError;
 use crate::machine::fault::SocketFault;
 use crate::machine::names::{self, LookUp};
@@ -54,6 +56,8 @@ pub(crate) struct Moving {
     index: usize,
     looks: u32,
     turned_at: Option<Steady>,
+    /// Nobody listens at the address that is called (classic wire, names with several addresses).
+    is_refused: bool,
     wait: Duration,
     looked_at: Option<Steady>,
     /// The next look; `None` while all is well. Set by [`set_look_at`](Self::set_look_at) alone.
@@ -106,6 +110,7 @@ impl Moving {
             index: 0,
             looks: 0,
             turned_at: None,
+            is_refused: false,
             wait: FIRST_WAIT,
             looked_at: None,
             look_at: None,
@@ -158,12 +163,14 @@ impl Moving {
         self.at.as_ref().map(|at| at.address)
     }
 
-    /// Finds the addresses of the endpoint; IPv4 first. May wait for servers of names: for the thread that connects.
+    /// Finds the addresses of the endpoint; IPv4 first. Waits for a server of names, for at most `patience`: for the thread that
+    /// connects. If none answers by then, a look takes the answer.
     ///
     /// "localhost" has both kinds, and must find a server that listens at 0.0.0.0 or 127.0.0.1.
-    pub(crate) fn resolve(&mut self) -> Result<&[SocketAddr], ConnectError> {
+    pub(crate) fn resolve(&mut self, patience: Duration) -> Result<&[SocketAddr], ConnectError> {
         let (host, port) = (self.settings.endpoint.host(), self.settings.endpoint.port());
-        let found = self.without_look_up().unwrap_or_else(|| names::look_up(host, port));
+        let found = self.without_look_up().or_else(|| self.look_up.wait(host, port, patience));
+        let found = found.unwrap_or_else(|| Err(std::io::Error::other("no name server has answered yet")));
         let found = found.map_err(|error| self.unresolved(&error))?;
         self.take_addresses(found)?;
         self.choose_own();
@@ -255,29 +262,35 @@ impl Moving {
     fn rest(&mut self, now: Steady) {
         self.looked_at = Some(now);
         self.wait = FIRST_WAIT;
-        self.looks = 0;
+        (self.looks, self.is_refused) = (0, false);
         // The name server answers soon.
         let wait = if self.look_up.is_begun() { LEAST_WAIT } else { LAST_WAIT };
         self.set_look_at(self.looks_on().then(|| now.plus(wait)));
     }
 
-    fn take_addresses(&mut self, found: Vec<SocketAddr>) -> Result<(), ConnectError> {
-        let bind = self.settings.bind.as_ref().map(|bind| bind.ip().is_ipv4());
-        let before = self.at.as_ref().map(|at| at.address);
-        let mut fitting: Vec<_> =
-            found.into_iter().filter(|address| bind.is_none_or(|bind| bind == address.is_ipv4())).collect();
+    fn take_addresses(&mut self, mut fitting: Vec<SocketAddr>) -> Result<(), ConnectError> {
+        if let Some(bind) = self.settings.bind.as_ref().map(LocalAddress::ip) {
+            fitting.retain(|address| address.is_ipv4() == bind.is_ipv4());
+        }
+        let first = fitting.first().copied().ok_or_else(|| self.of_other_kind())?;
+        fitting.retain(|address| !serves_many(address.ip()));
+        if fitting.is_empty() {
+            return Err(self.serves_many(first));
+        }
         // The socket's own family first: a socket of the other family has to be put in its place.
-        let is_ipv6 = before.is_some_and(|before| before.is_ipv6());
+        let is_ipv6 = self.address().is_some_and(|at| at.is_ipv6());
         fitting.sort_by_key(|address| address.is_ipv6() != is_ipv6);
         fitting.dedup();
-        if fitting.is_empty() {
-            return Err(self.of_other_kind());
+        // Some name servers give the same addresses in another order each time.
+        let is_known = |address| self.addresses.contains(address);
+        if fitting.len() == self.addresses.len() && fitting.iter().all(is_known) {
+            return Ok(());
         }
-        if fitting != self.addresses {
-            self.index = before.and_then(|before| fitting.iter().position(|&is| is == before)).unwrap_or(0);
+        let called = self.target().and_then(|target| fitting.iter().position(|&is| is == target));
+        if called.is_none() {
             self.looks = 0;
-            self.addresses = fitting;
         }
+        (self.index, self.addresses) = (called.unwrap_or(0), fitting);
         Ok(())
     }
 
@@ -337,16 +350,28 @@ impl Moving {
     }
 
     /// The next address, if the present one was called long enough. On the classic wire, a server that is not heard may
-    /// hear all the same.
+    /// hear all the same, unless its host has reported that nobody listens there.
     fn take_turns(&mut self, now: Steady) {
         if self.turned_at.is_some_and(|at| now.since(at) < LEAST_WAIT) {
             return;
         }
         self.turned_at = Some(now);
         self.looks += 1;
-        if self.looks >= LOOKS_EACH && self.addresses.len() > 1 && self.settings.wire == Wire::Native {
+        let is_over = match self.settings.wire {
+            Wire::Native => self.looks >= LOOKS_EACH,
+            Wire::Classic => std::mem::take(&mut self.is_refused),
+        };
+        if is_over && self.addresses.len() > 1 {
             self.looks = 0;
             self.index = (self.index + 1) % self.addresses.len();
+        }
+    }
+
+    /// The host of the address that is called has reported that nobody listens there.
+    pub(in crate::driver) fn was_refused(&mut self, now: Steady) {
+        if self.addresses.len() > 1 && self.settings.wire == Wire::Classic {
+            self.is_refused = true;
+            self.look_soon(now, false);
         }
     }
 
