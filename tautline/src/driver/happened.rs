@@ -81,7 +81,7 @@ impl Turner {
             Happened::Restarted(peer) => {
                 self.freshness.forget(peer);
                 self.told.forget(peer);
-                publish(&Event::PeerRestarted { peer }, self.cause(peer));
+                publish(&Event::PeerRestarted { peer }, shared.cause_at_will(peer));
             }
             Happened::Removed(peer, reason) => {
                 self.freshness.forget(peer);

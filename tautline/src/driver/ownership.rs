@@ -134,7 +134,7 @@ impl Turner {
             tracing::info!(%stream, from, to, %reason, left_out, "the stream has another owner");
         }
         // Of the two, the one that has come, or else the one that has gone.
-        let by = to.or(from).map_or(CausedBy::Link, |peer| self.cause(peer));
+        let by = to.or(from).map_or(CausedBy::Link, |peer| self.shared.cause_at_will(peer));
         self.shared.status.events.publish_by(&Event::OwnerChanged { stream, from, to, reason }, by);
     }
 
@@ -148,7 +148,10 @@ impl Turner {
                 None => tracing::warn!(%peer, %stream, left_out, "no room for one more stream with an owner"),
             }
         }
-        self.shared.status.events.publish_by(&Event::NotOwner { peer, stream, owner }, self.cause(peer));
+        self.shared
+            .status
+            .events
+            .publish_by(&Event::NotOwner { peer, stream, owner }, self.shared.cause_at_will(peer));
     }
 
     #[cold]
@@ -156,6 +159,9 @@ impl Turner {
         if let Some(left_out) = self.may_log() {
             tracing::warn!(%peer, %stream, left_out, "another owns the stream at the peer: what is sent there is dropped");
         }
-        self.shared.status.events.publish_by(&Event::StreamDenied { peer, stream }, self.cause(peer));
+        self.shared
+            .status
+            .events
+            .publish_by(&Event::StreamDenied { peer, stream }, self.shared.cause_at_will(peer));
     }
 }

@@ -50,7 +50,7 @@ impl Told {
             );
         }
         let event = Event::Superseded { peer, message_type, channel };
-        shared.status.events.publish_by(&event, shared.cause(Some(peer)));
+        shared.status.events.publish_by(&event, shared.cause_at_will(peer));
     }
 
     /// Forgets a peer.

@@ -12,7 +12,7 @@ use tautline_proto::endpoint::PeerHandle;
 use tautline_proto::{InboundCounters, InboundStats, PeerId, PeerRxStats, PeerTxStats, SessionId};
 
 use crate::machine::socket::{Socket, as_users_know, headers_to};
-use crate::sync::lock;
+use crate::sync::{lock, log::LineLimit};
 use tautline_proto::ConnectionState;
 
 /// What is known of one peer now.
@@ -76,6 +76,8 @@ struct Entry {
     handle: PeerHandle,
     state: ConnectionState,
     since: Instant,
+    /// Limits its events that count as those of the link.
+    events: LineLimit,
 }
 
 /// A peer of a server that came less long ago is a stranger: its events displace no others.
@@ -133,7 +135,8 @@ impl Directory {
     }
 
     pub(crate) fn add(&self, handle: PeerHandle) {
-        let entry = Entry { state: ConnectionState::Connecting, handle, since: Instant::now() };
+        let (since, events) = (Instant::now(), LineLimit::default());
+        let entry = Entry { state: ConnectionState::Connecting, handle, since, events };
         lock(&self.0).peers.insert(entry.handle.id, entry);
     }
 
@@ -144,6 +147,11 @@ impl Directory {
     /// Whether the peer is gone, or came not long ago.
     pub(crate) fn is_stranger(&self, id: PeerId) -> bool {
         lock(&self.0).peers.get(&id).is_none_or(|entry| entry.since.elapsed() < STRANGER_TIME)
+    }
+
+    /// Whether this peer has brought about more than ten events in this second, with the one that it brings about now.
+    pub(crate) fn tells_too_much(&self, id: PeerId, now: Instant) -> bool {
+        lock(&self.0).peers.get(&id).is_some_and(|entry| entry.events.allow(now).is_none())
     }
 
     pub(crate) fn set_name(&self, id: PeerId, name: String) {
@@ -249,5 +257,41 @@ impl Entry {
             received: self.handle.rx.snapshot(),
             sent: self.handle.tx.snapshot(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tautline_proto::endpoint::{EndpointConfig, Event, Role, Start, WireFormat, endpoint};
+
+    use super::*;
+    use crate::machine::clock::Clock;
+
+    /// A server that has a peer.
+    fn with_peer() -> (Directory, PeerId) {
+        let start = Start { seed: [1; 16], entropy: [1; 32], first_number: 0, peers_before: 0 };
+        let config = EndpointConfig::new(Role::Client, WireFormat::Classic(Default::default()));
+        let (mut inbound, _outbound) = endpoint(config, start);
+        let now = Clock::start().now();
+        inbound.dial(([127, 0, 0, 1], 1).into(), now);
+        let added = std::iter::from_fn(|| inbound.poll_event(now)).find_map(|event| match event {
+            Event::Added(handle) => Some(handle),
+            _ => None,
+        });
+        let (directory, handle) =
+            (Directory::default(), added.expect("a classic client has its server at once"));
+        let id = handle.id;
+        directory.add(handle);
+        (directory, id)
+    }
+
+    #[test]
+    fn a_peer_that_tells_much_is_found() {
+        let (directory, peer) = with_peer();
+        let now = Instant::now();
+        let told = (0..1_000).filter(|_| !directory.tells_too_much(peer, now)).count();
+        assert_eq!(told, 10);
+        assert!(!directory.tells_too_much(peer, now + Duration::from_secs(1)));
+        assert!(!directory.tells_too_much(PeerId::none(), now), "of nobody");
     }
 }

@@ -198,6 +198,19 @@ impl Shared {
         cause(self.role, &self.directory, peer)
     }
 
+    /// As [`cause`](Self::cause), for an event that a peer can bring about as often as it likes: beyond ten in a second, it displaces
+    /// none of the link.
+    pub(crate) fn cause_at_will(&self, peer: PeerId) -> CausedBy {
+        match self.cause(Some(peer)) {
+            CausedBy::Link
+                if self.role == Role::Server && self.directory.tells_too_much(peer, Instant::now()) =>
+            {
+                CausedBy::Stranger
+            }
+            by => by,
+        }
+    }
+
     /// Asks the machine for what belongs to the thread that drives, which must be the calling one.
     pub(crate) fn ask_for_thread(&self) {
         self.publish_refusals(self.realtime.ask_for_thread());
