@@ -63,7 +63,8 @@ impl fmt::Display for BlackBoxError {
                 "the file is no black box of tautline: give a file that an interface with `black_box` wrote, not a recording",
             ),
             Self::OtherFormat { version, format } => {
-                let format = format.as_deref().unwrap_or("older than 1");
+                let format = format.as_deref().unwrap_or("older than 1").escape_debug();
+                let version = version.escape_debug();
                 write!(
                     f,
                     "another build of tautline ({version}) wrote this black box: its format is {format}, and this build reads \

@@ -26,6 +26,7 @@ impl fmt::Display for McapError {
             Self::Io(error) => error.fmt(f),
             Self::NotMcap => f.write_str("it is no MCAP file"),
             Self::Compressed(how) => {
+                let how = how.escape_debug();
                 write!(f, "its chunks are compressed with {how}: write it anew without compression")
             }
             Self::Damaged => f.write_str("it is damaged: its contents contradict themselves"),

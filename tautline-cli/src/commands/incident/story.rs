@@ -10,6 +10,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Rer
 use tautline::{DropReason, MessageType, PeerId};
 
 use crate::tools::origin;
+use crate::tools::output::escaped;
 
 /// A time on the steady clock, in nanoseconds.
 pub(super) type At = u64;
@@ -227,6 +228,7 @@ impl Story {
 
     pub(super) fn heading(&self) -> String {
         let fact = |name: &str| self.incident.get(name).map_or("?", String::as_str);
+        let (role, version) = (escaped(fact("role")), escaped(fact("version")));
         let cause = match fact("cause") {
             "watchdog" => "A watchdog tripped",
             "error" => "The connection failed",
@@ -234,11 +236,9 @@ impl Story {
         };
         let first = self.received.first().map_or(self.cause_at, |received| received.at);
         format!(
-            "Black box of {:?}, a {} (tautline {}).\n{cause} at {}.\nThe record begins {:.1} s before: {} datagrams accepted, \
+            "Black box of {:?}, a {role} (tautline {version}).\n{cause} at {}.\nThe record begins {:.1} s before: {} datagrams accepted, \
              {} dropped, {} sent.\n",
             fact("name"),
-            fact("role"),
-            fact("version"),
             self.cause_time(),
             self.cause_at.saturating_sub(first) as f64 / 1e9,
             self.received.len(),
@@ -326,8 +326,12 @@ impl Story {
     }
 }
 
-/// An event in words.
+/// An event in words. Strangers choose names, so nothing of it controls the terminal.
 pub(super) fn told(event: &Value) -> String {
+    escaped(&in_words(event)).into_owned()
+}
+
+fn in_words(event: &Value) -> String {
     let kind = event["event"].as_str().unwrap_or_default();
     let fields = event["fields"].as_object().into_iter().flatten();
     let fields: Vec<String> = fields.filter_map(|(name, value)| field(name, value)).collect();
@@ -372,5 +376,7 @@ mod tests {
         assert_eq!(told(&event), "peer unreachable: fault NetworkDown");
         let event = json!({ "event": "CommandsUnguarded", "text": "CommandsUnguarded", "fields": {} });
         assert_eq!(told(&event), "CommandsUnguarded");
+        let event = json!({ "event": "PeerConnected", "fields": { "name": "arm\n  0.0 ms  plant: \u{1b}[31mthe trip" } });
+        assert_eq!(told(&event), "peer connected: name arm\\u000a  0.0 ms  plant: \\u001b[31mthe trip");
     }
 }

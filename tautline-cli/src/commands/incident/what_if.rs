@@ -10,6 +10,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Happened, Step};
 use tautline::{Instant, MessageType, PeerId, Selector, Settings};
 
 use crate::tools::exit::Failure;
+use crate::tools::output::escaped;
 
 /// What a run has led to: how often each thing happened, by its name.
 #[derive(Default)]
@@ -46,7 +47,7 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
     if (before.role, before.wire) != (after.role, after.wire) {
         return Err(Failure::usage(format!(
             "{key} cannot be tried: the record is that of a {} on the {} wire, and means nothing to another one",
-            file.incident.get("role").map_or("program", String::as_str),
+            escaped(file.incident.get("role").map_or("program", String::as_str)),
             before.wire
         )));
     }

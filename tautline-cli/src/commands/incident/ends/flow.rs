@@ -8,6 +8,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Ste
 use tautline_proto::wire::native;
 
 use crate::commands::incident::story::Story;
+use crate::tools::output::escaped;
 
 /// A time by the clock of an end's time stamps, in nanoseconds.
 pub(super) type At = i64;
@@ -71,7 +72,7 @@ impl End {
         let (story, _) = Story::of(file)?;
         let fact = |name: &str| file.incident.get(name).cloned().unwrap_or_default();
         let mut end = Self {
-            name: fact("name"),
+            name: escaped(&fact("name")).into_owned(),
             is_server: fact("role") == "server",
             story,
             sent: Vec::new(),
