@@ -191,7 +191,11 @@ impl Line {
         if !job.terms.is_urgent() {
             self.flush();
         }
-        let Some(open) = &mut self.open else { return Written { count: 1, is_done: true } };
+        let Some(open) = &mut self.open else {
+            // How many peers it has not reached, nobody knows any more.
+            self.report(*Failed::new(job.messages(), SendError::NotConnected));
+            return Written { count: 1, is_done: true };
+        };
         open.mark(job.terms.priority);
         let began = Instant::now();
         let body = job.datagram.len();

@@ -97,6 +97,19 @@ fn one_that_cannot_be_reached_does_not_keep_it_from_the_others() {
 }
 
 #[test]
+fn a_message_for_many_that_is_not_written_when_the_line_closes_is_counted() {
+    let clients: Vec<_> = (1..=70).map(|port| SocketAddr::from(([127, 0, 0, 1], 40_000 + port))).collect();
+    let (mut line, sent) = line_to(&clients);
+    let mut job = job(Target::All);
+    assert!(line.is_wide(&job) && !line.write_queued(&mut job, MAX_RUN / 4).is_done);
+    line.close();
+    assert!(line.write_queued(&mut job, MAX_RUN).is_done);
+    assert_eq!(sent.iter().filter(|sent| sent.snapshot().messages == 1).count(), MAX_RUN / 4);
+    assert_eq!(line.counters().queued.value(), 1, "the rest was not written");
+    assert!(matches!(line.take_report(), Some(SendError::NotConnected)));
+}
+
+#[test]
 fn each_refused_call_is_a_fault() {
     let other = SocketAddr::from((Ipv4Addr::BROADCAST, 10));
     let (mut line, _) = line_to(&[refused(), other]);
