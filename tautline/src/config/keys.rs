@@ -418,8 +418,8 @@ keys! {
         /// The networks whose hosts may become peers of a server, such as ["10.0.0.0/24", "fd00::/8"]. Others get no answer. On the classic
         /// wire, a peer in one of them gets what is sent to all until it expires, also if it only listens.
         allow: Allow as impl Into<Allow>, SERVERS, ALLOW_NUMBERS => Allow::any();
-        /// The most peers that a server knows at once. When there is no room, a silent peer makes room for a newcomer; of the host with
-        /// most peers, the one that was established last. If none is silent, the newcomer is refused.
+        /// The most peers that a server knows at once. When there is no room, a silent peer makes room for a newcomer: of the network
+        /// and the host with most peers, the one that was established last. If none is silent, the newcomer is refused.
         max_peers: usize as usize, SERVERS, 1..=MAX_PEERS => 1_024;
         /// The largest payload that is sent or accepted, in bytes. The default is what the largest datagram holds, so on the
         /// classic wire, which has no fragments, it refuses no message. On the native wire, a message larger than `mtu` is
