@@ -399,8 +399,8 @@ keys! {
         use_sequence: bool as bool, CLASSIC => true;
         /// How long connecting waits for what is not there yet: the endpoint's name, this host's address or network
         /// card, a route, and on the native wire the server's answer. The default is enough for a machine that boots at
-        /// the same time. With 0s, connecting waits for a name server only, and for 100 ms at most, and tries on in the
-        /// background.
+        /// the same time. With 0s, connecting waits for at most 100 ms, and only for a name server. It goes on trying in
+        /// the background.
         connect_timeout: Duration as Duration, ANYWHERE, Duration::ZERO..=HOUR => s(5);
         /// The time between two heartbeats. Heartbeats are sent in addition to all other traffic. They measure the
         /// round trip, and show a dead link within `liveness_timeout`.

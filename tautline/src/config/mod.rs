@@ -125,7 +125,7 @@ impl Config {
     ///
     /// A server's watchdog latches: when commands have stopped, they are dropped until
     /// [`UdpInterface::reset`](crate::UdpInterface::reset), whoever sends them. A client's recovers by itself, because it
-    /// moves nothing. The setting `latch` of the stream is the other way.
+    /// moves nothing. The setting `latch` of the stream changes that.
     ///
     /// A server with [`Profile::control`] must have a failsafe. It runs on the watchdogs' thread and must return soon; see
     /// [`UdpInterface::watch`](crate::UdpInterface::watch). Interfaces with clones of one configuration share it.

@@ -8,7 +8,7 @@
 //! A reader that is slow by itself does not come to lead in time. For it the driver's thread still turns, but seldom: so the
 //! newest messages are in the inbox, and not the oldest ones in the kernel.
 //!
-//! With handlers the driver's thread reads on always: they wait for the same datagrams.
+//! If there are handlers, the driver's thread always goes on reading: they wait for the same datagrams.
 
 use std::time::Duration;
 

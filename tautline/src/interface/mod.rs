@@ -240,7 +240,7 @@ impl UdpInterface {
     /// Each change is also an [event](crate::Event::Watchdog), after the call.
     ///
     /// A watchdog on commands latches: once it has tripped, commands are dropped, whoever sends them, until you
-    /// [`reset`](Self::reset) it. [`Watchdog::recovers_by_itself`] is the other way.
+    /// [`reset`](Self::reset) it. [`Watchdog::recovers_by_itself`] changes that.
     ///
     /// Works at any time, also before connecting. A watchdog lasts until [`unwatch`](Self::unwatch), or until the interface is
     /// cleaned up or dropped. Both trip an armed watchdog: the failsafe runs, however the traffic ends. A failsafe that owns

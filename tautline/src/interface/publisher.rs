@@ -94,7 +94,7 @@ impl Publisher {
     /// Never waits for the network. On the native wire, small messages of a stream share datagrams (setting `coalescing_delay`), and
     /// large messages are sent in fragments. If another thread is writing, it takes this message along; only a full
     /// backlog of 1,024 messages makes the caller wait for that thread. A message whose metadata or stream settings ask
-    /// for reliable delivery takes the way of [`send_reliable`](Self::send_reliable).
+    /// for reliable delivery is sent as by [`send_reliable`](Self::send_reliable).
     ///
     /// # Errors
     ///
