@@ -27,17 +27,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! - What is sent carries [`Metadata`]; what is received is a [`Message`], or a [`MessageRef`] inside inline
-//!   handlers.
-//! - [`Handler`] tells the three kinds of handlers apart.
-//! - [`UdpInterface::statistics`] counts everything, [`UdpInterface::events`] tells what happens.
+//! - You send a value with its [`Metadata`], and receive a [`Message`]. An inline handler gets a [`MessageRef`].
+//! - [`Handler`] has the three kinds of handlers.
+//! - [`UdpInterface::statistics`] counts everything, and [`UdpInterface::events`] tells what happens.
 //! - [`Config`] has every setting; docs/configuration.md has them in a table.
 //! - The library prints nothing. It emits `tracing` events, at most ten a second.
 //!
 //! # Cargo features
 //!
-//! `secure` (secret keys) is on by default. `toml` (configuration from TOML), `msgpack` and `cbor` (codecs beside JSON), `sim` (what networks do to datagrams, for
-//! tests), `metrics` (figures over HTTP, for Prometheus and people) are not.
+//! - `secure`: secured links. It is on by default, and the others are off.
+//! - `toml`: configuration from TOML.
+//! - `msgpack` and `cbor`: codecs beside JSON.
+//! - `sim`: simulated networks for tests.
+//! - `metrics`: figures over HTTP, for Prometheus and for people.
 
 pub mod black_box;
 mod config;
