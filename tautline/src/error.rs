@@ -148,9 +148,15 @@ impl fmt::Display for ConnectError {
                 "`profile` is control, and the server has no failsafe: write `Config::server(..).profile(Profile::control())\
                  .failsafe(|event| ..)`, and let it stop what moves when `event.state()` is not `Armed`",
             ),
-            Self::Unresolved { endpoint, problem } => {
-                write!(f, "`{}` has no address: {problem}; check the name, or give an IP address", endpoint.host())
-            }
+            Self::Unresolved { endpoint, problem } => match endpoint.host().split_once('%') {
+                Some((_, card)) => {
+                    let cards = if cfg!(windows) { "Get-NetAdapter" } else { "ip link" };
+                    write!(f, "this host has no network card `{card}` ({problem}): plug it in, or check its name ({cards})")
+                }
+                None => {
+                    write!(f, "`{}` has no address: {problem}; check the name, or give an IP address", endpoint.host())
+                }
+            },
             Self::Socket { address, role, fault, problem } => socket_problem(f, *address, *role, *fault, problem),
             Self::OtherFamily { endpoint } => write!(
                 f,
@@ -178,7 +184,8 @@ impl fmt::Display for ConnectError {
             }
             Self::KeyNotAccepted { server, server_is_secured: true } => write!(
                 f,
-                "the server at {server} answers, but not to this key: compare the fingerprints of the keys at both ends"
+                "the server at {server} answers, but not to this key: compare the fingerprints of the keys at both ends \
+                 (`tautline doctor --key FILE` shows them)"
             ),
             Self::KeyNotAccepted { server, server_is_secured: false } => write!(
                 f,
@@ -229,6 +236,18 @@ fn socket_problem(
                 "port {port} is in use at {ip}: stop the other program, or choose another port (0 takes any free one)"
             )
         }
+        // By `interface`, the system knows the card. Otherwise it answers EINVAL, which says nothing.
+        (_, SocketFault::AddressGone | SocketFault::NetworkUnreachable | SocketFault::Blackhole)
+            if lacks_card(address) =>
+        {
+            let (ip, port) = (address.ip(), address.port());
+            write!(
+                f,
+                "{ip} is a link-local address, which every network has: name the network card too, as in [{ip}%{}]:{port} ",
+                if cfg!(windows) { "Ethernet" } else { "eth0" }
+            )?;
+            write!(f, "({} lists them)", if cfg!(windows) { "Get-NetAdapter" } else { "ip link" })
+        }
         (_, SocketFault::AddressGone) => write!(
             f,
             "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
@@ -248,7 +267,7 @@ fn socket_problem(
             let cards = if cfg!(windows) { "Get-NetAdapter" } else { "ip link" };
             write!(
                 f,
-                "a network card for {address} is missing ({problem}): plug it in, or check its name ({cards})"
+                "the network card for {address} is missing ({problem}): plug it in, or check its name ({cards})"
             )
         }
         (Role::Server, SocketFault::NotPermitted) if cfg!(windows) => write!(
@@ -272,6 +291,11 @@ fn socket_problem(
         (Role::Server, _) => write!(f, "{address} cannot be bound: {problem}"),
         (Role::Client, _) => write!(f, "no socket towards {address}: {problem}"),
     }
+}
+
+/// Whether an address means another host on each network card, and names no card.
+fn lacks_card(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
 }
 
 impl std::error::Error for ConnectError {

@@ -94,6 +94,21 @@ fn an_unresolvable_name() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_network_card_that_is_not_there_or_not_named() {
+    let soon = |config: Config| connect_error(config.connect_timeout(Duration::from_millis(60)));
+    let gone = soon(Config::client("127.0.0.1:9").interface("nosuchcard"));
+    assert_says(&gone, &["nosuchcard", "ip link"]);
+    let gone = soon(Config::client("[fe80::1%nosuchcard]:9"));
+    assert_says(&gone, &["no network card `nosuchcard`", "ip link"]);
+    if UdpSocket::bind("[::1]:0").is_ok() {
+        for config in [Config::client("[fe80::1]:9"), Config::server("[fe80::1]:0")] {
+            assert_says(&soon(config), &["link-local", "[fe80::1%eth0]:", "ip link"]);
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there() {
     let quick = |to: &str| Config::client(to).connect_timeout(Duration::from_millis(60));
     let gone = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();

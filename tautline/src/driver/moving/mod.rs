@@ -438,7 +438,9 @@ impl Moving {
         let is_own = matches!(fault, SocketFault::AddressInUse | SocketFault::AddressGone);
         let own = self.settings.bind.as_ref().filter(|_| is_own);
         let address = own.map_or(address, |own| SocketAddr::new(own.ip(), own.port()));
-        ConnectError::Socket { address, role: self.settings.role, fault, problem: error.to_string() }
+        let card = self.settings.card.as_ref().filter(|_| fault == SocketFault::CardGone);
+        let problem = card.map_or_else(|| error.to_string(), |card| format!("{}: {error}", card.as_str()));
+        ConnectError::Socket { address, role: self.settings.role, fault, problem }
     }
 }
 
