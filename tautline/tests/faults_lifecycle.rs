@@ -267,6 +267,44 @@ fn a_flood_of_bad_datagrams_logs_few_lines() {
     assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
 }
 
+/// The log of the night must show the peer that came, whatever a stranger sent in that second.
+#[test]
+fn a_flood_of_bad_datagrams_hides_no_other_line() {
+    let (server, mut driver) = UdpInterface::caller_driven(server_config(Wire::Classic)).unwrap();
+    driver.connect().unwrap();
+    let (stranger, peer) = (RawPeer::of(&server), RawPeer::of(&server));
+    for number in 0..50 {
+        let mut datagram = sealed(number, 1.0, "1");
+        datagram[30] ^= 4;
+        stranger.send(&datagram);
+        driver.turn(Some(TIME_LIMIT));
+    }
+    let lines = lines_logged(|| {
+        peer.command(0, 1.0, "1");
+        driver.turn(Some(TIME_LIMIT));
+    });
+    assert!(lines > 0, "the peer is connected, and no line says so");
+}
+
+/// A server that is away for the night makes one line in a minute, not ten in a second.
+#[test]
+fn a_peer_that_stays_unreachable_is_logged_once() {
+    let server = server(server_config(Wire::Classic));
+    let (client, mut driver) = UdpInterface::caller_driven(client_config(&server)).unwrap();
+    driver.connect().unwrap();
+    let mut events = client.events();
+    server.cleanup();
+    let lines = lines_logged(|| {
+        for number in 0..5 {
+            let _ = client.send(&number, &Metadata::command());
+            driver.turn(Some(Duration::from_millis(20)));
+        }
+    });
+    let told = std::iter::from_fn(|| events.next(Some(Duration::ZERO)));
+    assert!(told.filter(|event| matches!(event, Event::PeerUnreachable { .. })).count() > 1);
+    assert_eq!(lines, 1);
+}
+
 /// A datagram to a closed port comes back as an error, which wakes the driver until a call on the socket takes it.
 #[test]
 #[cfg_attr(windows, ignore = "a server on Windows is not told of closed ports")]

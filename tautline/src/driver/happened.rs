@@ -199,7 +199,8 @@ impl Turner {
 
     fn dropped(&mut self, from: SocketAddr, reason: DropReason) {
         let now = self.clock.instant(self.read_at);
-        if let Some(left_out) = self.shared.log.allow(now) {
+        if let Some(left_out) = self.traffic_log.allow(now) {
+            let from = as_users_know(from);
             tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
         }
         use DropReason::{BadTag, NotSecured, Secured, UnknownKey};
@@ -255,11 +256,14 @@ impl Turner {
         if fault == SocketFault::PortUnreachable && self.server.is_some() {
             self.moving.was_refused(now);
         }
-        if let Some(left_out) = self.may_log() {
-            tracing::warn!(?address, fault = fault.name(), %problem, left_out, "peer unreachable: {fault}");
+        let (now, address) = (Instant::now(), address.map(as_users_know));
+        if self.told_faults.is_news((address, fault), now)
+            && let Some(left_out) = self.traffic_log.allow(now)
+        {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(address, fault = fault.name(), %problem, left_out, "peer unreachable: {fault}");
         }
-        if self.fault_limit.allow(Instant::now()).is_some() {
-            let address = address.map(as_users_know);
+        if self.fault_limit.allow(now).is_some() {
             let event = Event::PeerUnreachable { address, fault, problem: problem.to_string() };
             let by = if self.server.is_some() { CausedBy::Link } else { CausedBy::Stranger };
             self.shared.status.events.publish_by(&event, by);

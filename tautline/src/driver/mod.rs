@@ -53,6 +53,7 @@ use crate::driver::polling::Polling;
 use crate::error::ConnectError;
 use crate::handlers::Dispatcher;
 use crate::machine::clock::Clock;
+use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
 use crate::machine::socket::{Granted, RECEIVE_BUFFER, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
@@ -60,7 +61,7 @@ use crate::sending::coalescer::CoalescerWatch;
 use crate::sending::reply::Reply;
 use crate::shared::Shared;
 use crate::sync::Arc;
-use crate::sync::log::LineLimit;
+use crate::sync::log::{LineLimit, Repeats};
 use crate::watchdog::Watches;
 
 /// The number of datagrams after which a turn stops reading.
@@ -138,6 +139,11 @@ pub(crate) struct Turner {
     /// Limits [`Event::PeerUnreachable`] and [`Event::SocketFailed`]. The log has a limit of its own, so that log lines about a
     /// flood do not hide these events.
     fault_limit: LineLimit,
+    /// Limits the log lines about single datagrams. Strangers can cause them, so they have a limit of their own: otherwise they
+    /// would hide the line of a watchdog that trips.
+    traffic_log: LineLimit,
+    /// The faults of the last minute, each with the address that it keeps us from.
+    told_faults: Repeats<(Option<SocketAddr>, SocketFault)>,
     overflow: Overflow,
     rights: Rights,
     told: Told,
@@ -222,6 +228,8 @@ impl Turner {
             last_other_wire: None,
             told_strangers: LineLimit::default(),
             fault_limit: LineLimit::default(),
+            traffic_log: LineLimit::default(),
+            told_faults: Repeats::default(),
             send_failures_seen: 0,
             overflow: Overflow::new(granted),
             put_off: 0,
