@@ -233,3 +233,26 @@ fn a_path_that_shrinks_and_tells_nobody_is_noticed_within_two_seconds() {
         }
     }
 }
+
+/// The system remembers for ten minutes what a router has told it. The link tries larger sizes after one minute all the same.
+#[test]
+#[ignore = "takes more than a minute for each of two families"]
+fn a_path_that_grows_again_is_used_again() {
+    for address in PLANT {
+        let what = format!("{address}, a path that grows again");
+        let Some(link) = Link::new(&what, Wire::Native, address, 1_500) else { return };
+        link.wait_until_found(&what, 1_500);
+        link.network.set_far_mtu(1_300);
+        link.wait_until_large_ones_arrive();
+        link.wait_until_found(&what, 1_300);
+        link.network.set_far_mtu(1_500);
+        let begun = Instant::now();
+        while link.found() != [Some(1_500); 2] {
+            assert!(begun.elapsed() < Duration::from_secs(75), "{what}: {:?}", link.found());
+            link.assert_nothing_is_lost(&what);
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        println!("{what}: used again after {:.1?}", begun.elapsed());
+        link.assert_nothing_is_lost(&what);
+    }
+}

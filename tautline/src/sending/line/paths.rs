@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::slice;
 
 use tautline_proto::endpoint::{Command, DueDatagram, Outbound, SentDatagrams};
@@ -211,20 +212,22 @@ impl Open {
             if fault != SocketFault::TooLarge {
                 return;
             }
-            self.learn_path(peer, to, len);
+            // What the system knows may be older than what has arrived since: the path has grown again.
+            self.learn_path(peer, to, (self.outbound.datagram_size_to(peer) + 1)..len);
         }
     }
 
     /// Asks the system for the size of the path after it has refused a datagram of this `size`. Returns whether smaller
     /// datagrams may go through.
     pub(super) fn finds_smaller_path(&mut self, peer: PeerId, to: SocketAddr, size: usize) -> bool {
-        self.link.wire == Wire::Native && self.learn_path(peer, to, size)
+        self.link.wire == Wire::Native && self.learn_path(peer, to, 0..size)
     }
 
-    /// Learns the size of the path from the system. Returns whether smaller datagrams than before are sent now.
-    fn learn_path(&mut self, peer: PeerId, to: SocketAddr, refused: usize) -> bool {
-        let known = self.socket.path_datagram_size(to).filter(|&known| known < refused);
-        let is_smaller = self.outbound.path_told(peer, refused, known);
+    /// Learns the size of the path from the system, which has refused a datagram of the size at the end of `within`. What it knows counts
+    /// if it is in this range. Returns whether smaller datagrams than before are sent now.
+    fn learn_path(&mut self, peer: PeerId, to: SocketAddr, within: Range<usize>) -> bool {
+        let known = self.socket.path_datagram_size(to).filter(|known| within.contains(known));
+        let is_smaller = self.outbound.path_told(peer, within.end, known);
         self.suit_paths();
         is_smaller
     }

@@ -16,7 +16,9 @@ pub(in crate::machine::socket) fn set_ip_fragments(
 ) -> bool {
     let (v4, v6) = match mode {
         IpFragments::Allowed => (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT),
-        IpFragments::Never => (libc::IP_PMTUDISC_DO, libc::IPV6_PMTUDISC_DO),
+        // Not DO, with which the kernel refuses what is larger than it remembers of the path: it remembers that for ten minutes after
+        // the path has grown again. What is larger than the network card takes is refused all the same.
+        IpFragments::Never => (libc::IP_PMTUDISC_PROBE, libc::IPV6_PMTUDISC_PROBE),
     };
     // On an IPv6 socket, this is for its IPv4 peers.
     let of_v4 = set_option(udp, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, v4).is_ok();
