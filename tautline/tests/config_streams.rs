@@ -106,6 +106,11 @@ fn a_wrong_key_or_value_is_named_with_what_would_be_right() {
     let class = "expected best_effort, reliable or ordered";
     for (variable, value, sentence) in [
         ("COMMAND_HISTORY", "0", format!("`TAUTLINE_COMMAND_HISTORY` is \"0\": {history}")),
+        (
+            "COMAND_3_HISTORY",
+            "1",
+            "there is no key `TAUTLINE_COMAND_3_HISTORY`: did you mean `TAUTLINE_COMMAND_3_HISTORY`?".to_owned(),
+        ),
         ("COMMAND_3_HISTORY", "some", format!("`TAUTLINE_COMMAND_3_HISTORY` is \"some\": {history}")),
         (
             "COMMAND_LIFESPAN",

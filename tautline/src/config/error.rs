@@ -269,6 +269,15 @@ pub(super) fn nearest_key(written: &str) -> Option<&'static str> {
     nearest(written, KEYS.iter().map(Key::name)).or_else(|| nearest(written, types))
 }
 
+/// As [`nearest_key`], for a key of a stream whose type is misspelled, such as `comand.lifespan`.
+pub(super) fn nearest_type_of_stream(written: &str, separator: char) -> Option<String> {
+    let (message_type, rest) = written.split_once(separator)?;
+    let key = rest.rsplit(separator).next()?;
+    STREAM_KEYS.iter().find(|known| known.name() == key)?;
+    let types = MessageType::ALL.iter().map(|message_type| message_type.name());
+    Some(format!("{}{separator}{rest}", nearest(message_type, types)?))
+}
+
 /// As [`nearest_key`], for the keys of a stream.
 pub(super) fn nearest_stream_key(written: &str) -> Option<&'static str> {
     nearest(written, STREAM_KEYS.iter().map(StreamKey::name))

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
-use super::error::{ConfigError, nearest_key};
+use super::error::{ConfigError, nearest_key, nearest_type_of_stream};
 use super::holders::{is_of_holder, other_rights};
 use super::invalid;
 use super::keys::{Config, DEFAULT_WIRE, KEYS, Key};
@@ -128,7 +128,8 @@ impl Config {
         match StreamKeyName::parse(name, separator, written, &write) {
             Some(stream) => self.streams.set(stream?, written, given),
             None => {
-                let nearest = nearest_key(name).map(write);
+                let nearest = nearest_type_of_stream(name, separator);
+                let nearest = nearest.or_else(|| nearest_key(name).map(str::to_owned)).map(|key| write(&key));
                 Err(ConfigError::UnknownKey { key: written.to_owned(), nearest })
             }
         }
