@@ -560,6 +560,8 @@ fn the_files_of_both_ends_say_which_way_lost_what() {
         assert!(alone.stderr.contains("2 files are named: name one, such as"), "{}", alone.stderr);
         let many = run(&["incident", first, second, first]);
         assert!(many.code == 2 && many.stderr.contains("3 files are named"), "{}", many.stderr);
+        let all = run(&["incident", folder.0.to_str().expect("text")]);
+        assert!(all.code == 2 && all.stderr.contains(second), "the newest is not named: {}", all.stderr);
     }
 }
 
@@ -590,6 +592,8 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
         "{}",
         refused.stderr
     );
+    let misspelled = run(&["incident", file, "--what-if", "comand.lifespan=5ms"]);
+    assert!(misspelled.stderr.contains("did you mean `command.lifespan`?"), "{}", misspelled.stderr);
     let refused = run(&["incident", file, "--what-if", "colour=red"]);
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("there is no key `colour`"), "{}", refused.stderr);

@@ -10,6 +10,7 @@ mod timeline;
 mod what_if;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
 
@@ -59,6 +60,9 @@ pub(crate) struct Args {
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let other = other_end(args)?;
+    if args.file.is_dir() {
+        return Err(folder(&args.file));
+    }
     let failure = |error: BlackBoxError| Failure::failed(format!("{}: {error}", args.file.display()));
     let file = BlackBoxFile::open(&args.file).map_err(failure)?;
     if let Some(other) = other {
@@ -110,8 +114,8 @@ fn other_end(args: &Args) -> Result<Option<&Path>, Failure> {
         [] => Ok(None),
         [other] if !is_about_one => Ok(Some(other)),
         others => {
-            let written = |path: &&PathBuf| path.metadata().and_then(|file| file.modified()).ok();
-            let newest = others.iter().chain([&args.file]).max_by_key(written).unwrap_or(&args.file);
+            let newest =
+                others.iter().chain([&args.file]).max_by_key(|path| written(path)).unwrap_or(&args.file);
             Err(Failure::usage(format!(
                 "{} files are named: name one, such as {} (the newest), or without --rerun, --what-if and --json those of both ends \
                  of a link",
@@ -120,6 +124,24 @@ fn other_end(args: &Args) -> Result<Option<&Path>, Failure> {
             )))
         }
     }
+}
+
+/// When the file was written.
+fn written(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|file| file.modified()).ok()
+}
+
+/// Refuses a folder, such as that of --black-box, and names the newest file in it.
+fn folder(path: &Path) -> Failure {
+    let files = path.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let newest = files
+        .filter(|file| file.extension().is_some_and(|end| end == "mcap"))
+        .max_by_key(|file| written(file));
+    let (path, newest) = (path.display(), newest.as_ref().map(|file| file.display()));
+    Failure::usage(match newest {
+        Some(newest) => format!("{path} is a folder: name a file in it, such as {newest} (the newest)"),
+        None => format!("{path} is a folder, and no black box is in it: name the file of a black box"),
+    })
 }
 
 /// Wraps the text if it goes to a terminal.

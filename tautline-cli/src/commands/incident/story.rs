@@ -209,7 +209,7 @@ impl Story {
         match self.incident.get("cause").map(String::as_str) {
             Some("watchdog") => "the trip",
             Some("error") => "the failure",
-            _ => "the file was asked for",
+            _ => "the request for the file",
         }
     }
 
