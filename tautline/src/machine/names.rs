@@ -83,26 +83,30 @@ fn number_of_name(name: &str) -> io::Result<u32> {
     }
 }
 
-/// Looks a name up without waiting: one look-up at a time, each on a thread of its own, because the system's function waits.
+/// The most look-ups of a name at once. The system's function waits for a name server that does not answer, ten seconds in most systems,
+/// and asks it only every five: so a further look-up finds out sooner that it answers again.
+const MOST_LOOK_UPS: usize = 10;
+
+/// Looks a name up without waiting: each look-up has a thread of its own, because the system's function waits.
 #[derive(Debug, Default)]
-pub(crate) struct LookUp(Option<Receiver<io::Result<Vec<SocketAddr>>>>);
+pub(crate) struct LookUp(Vec<Receiver<io::Result<Vec<SocketAddr>>>>);
 
 impl LookUp {
-    /// Begins, unless a look-up is under way. Calls `wake` when there is an answer.
+    /// Begins one more look-up, unless too many are under way. Calls `wake` when there is an answer.
     pub(crate) fn begin(&mut self, host: &str, port: u16, wake: impl FnOnce() + Send + 'static) {
-        if self.0.is_some() {
+        if self.0.len() >= MOST_LOOK_UPS {
             return;
         }
         let (answer, answered) = mpsc::channel();
         let host = host.to_owned();
         let ask = move || {
-            // Nobody listens any more if the connection has ended.
+            // Nobody listens any more if the connection has ended, or another look-up was sooner.
             let _ = answer.send(look_up(&host, port));
             wake();
         };
         // Without a thread, the next call tries again.
         let begun = thread::Builder::new().name("tautline-names".to_owned()).spawn(ask);
-        self.0 = begun.is_ok().then_some(answered);
+        self.0.extend(begun.is_ok().then_some(answered));
     }
 
     /// As [`begin`](Self::begin) and [`take`](Self::take), but waits for the answer, for at most `patience`. Later, the answer can be
@@ -114,29 +118,39 @@ impl LookUp {
         patience: Duration,
     ) -> Option<io::Result<Vec<SocketAddr>>> {
         self.begin(host, port, || {});
-        let answer = self.0.as_ref()?.recv_timeout(patience).ok()?;
-        self.0 = None;
+        let answer = self.0.last()?.recv_timeout(patience).ok()?;
+        self.0.clear();
         Some(answer)
     }
 
     /// Whether a look-up is under way, or its answer was not taken.
     pub(crate) const fn is_begun(&self) -> bool {
-        self.0.is_some()
+        !self.0.is_empty()
     }
 
-    /// The answer, if it has come since the last call.
+    /// The answer that has come since the last call. A failure is no answer while another look-up is under way.
     pub(crate) fn take(&mut self) -> Option<io::Result<Vec<SocketAddr>>> {
-        match self.0.as_ref()?.try_recv() {
-            Ok(answer) => {
-                self.0 = None;
-                Some(answer)
+        let (mut found, mut failed) = (None, None);
+        self.0.retain(|look_up| match look_up.try_recv() {
+            // Of several, that of the latest look-up.
+            Ok(Ok(addresses)) => {
+                found = Some(Ok(addresses));
+                false
             }
-            Err(TryRecvError::Empty) => None,
+            Ok(failure) => {
+                failed = Some(failure);
+                false
+            }
+            Err(TryRecvError::Empty) => true,
             Err(TryRecvError::Disconnected) => {
-                self.0 = None;
-                Some(Err(io::Error::other("the look-up failed")))
+                failed = Some(Err(io::Error::other("the look-up failed")));
+                false
             }
+        });
+        if found.is_some() {
+            self.0.clear();
         }
+        found.or_else(|| failed.filter(|_| self.0.is_empty()))
     }
 }
 
@@ -171,5 +185,29 @@ mod tests {
         let waited = look_up.wait("127.0.0.1", 9, Duration::from_secs(60)).expect("it answers").unwrap();
         assert_eq!(waited, [SocketAddr::from(([127, 0, 0, 1], 9))]);
         assert!(!look_up.is_begun());
+    }
+
+    #[test]
+    fn the_first_answer_counts_and_a_failure_only_if_no_other_look_up_is_under_way() {
+        let (one, other) = (mpsc::channel(), mpsc::channel());
+        let mut look_up = LookUp(vec![one.1, other.1]);
+        one.0.send(Err(io::Error::other("no answer"))).unwrap();
+        assert!(look_up.take().is_none() && look_up.is_begun());
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        other.0.send(Ok(vec![address])).unwrap();
+        assert_eq!(look_up.take().unwrap().unwrap(), [address]);
+        assert!(!look_up.is_begun());
+        let (one, other) = (mpsc::channel(), mpsc::channel());
+        let mut look_up = LookUp(vec![one.1, other.1]);
+        drop(one.0);
+        other.0.send(Err(io::Error::other("no answer"))).unwrap();
+        assert!(look_up.take().is_some_and(|answer| answer.is_err()), "both have failed");
+    }
+
+    #[test]
+    fn look_ups_are_bounded() {
+        let mut look_up = LookUp::default();
+        (0..100).for_each(|_| look_up.begin("127.0.0.1", 9, || {}));
+        assert_eq!(look_up.0.len(), MOST_LOOK_UPS);
     }
 }

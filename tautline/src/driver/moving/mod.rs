@@ -32,8 +32,9 @@ const LEAST_WAIT: Duration = Duration::from_millis(50);
 /// The shortest time between two looks while the system refuses to send from where the socket is. A look takes some 20 us.
 const LEAST_WAIT_IF_SURE: Duration = Duration::from_millis(5);
 
-/// The shortest time between two look-ups of a name, so that the name server is not asked too often.
+/// The shortest time between two look-ups of a name, so that the name server is not asked too often; and while one is under way.
 const BETWEEN_LOOK_UPS: Duration = Duration::from_millis(500);
+const BETWEEN_LOOK_UPS_AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How often a client looks before it calls the next address of a name that has several.
 const LOOKS_EACH: u32 = 3;
@@ -315,7 +316,9 @@ impl Moving {
             // A peer that is heard calls the present address.
             None if is_heard || (self.at.is_some() && !self.may_move()) => None,
             None => {
-                if self.looked_up_at.is_none_or(|at| now.since(at) >= BETWEEN_LOOK_UPS) {
+                let is_begun = self.look_up.is_begun();
+                let wait = if is_begun { BETWEEN_LOOK_UPS_AT_ONCE } else { BETWEEN_LOOK_UPS };
+                if self.looked_up_at.is_none_or(|at| now.since(at) >= wait) {
                     self.looked_up_at = Some(now);
                     self.look_up.begin(host, port, wake);
                 }
