@@ -31,7 +31,7 @@
 //! - [`Handler`] has the three kinds of handlers.
 //! - [`UdpInterface::statistics`] counts everything, and [`UdpInterface::events`] tells what happens.
 //! - [`Config`] has every setting; docs/configuration.md has them in a table.
-//! - The library prints nothing. It emits `tracing` events, at most ten a second.
+//! - The library prints nothing. It emits at most twenty `tracing` events a second.
 //!
 //! # Cargo features
 //!
