@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bad_run::{Links, Sums, as_it_was, record, run};
 use tautline_proto::endpoint::{RerunSettings, Step, rerun_inbound, rerun_outbound};
-use tautline_proto::{RingContents, RingSegment};
+use tautline_proto::{Now, RingContents, RingSegment};
 
 fn run_again(links: Links) {
     let mut sums = Sums::default();
@@ -228,6 +228,35 @@ fn a_record_that_is_cut_off_anywhere_is_run_as_far_as_it_goes() {
         let rerun = rerun_inbound(&short, &as_it_was(), |_| {});
         assert_eq!(rerun.difference, None, "after {cut} bytes");
     }
+}
+
+#[test]
+fn every_note_is_in_the_record_also_if_its_datagram_was_the_last_of_a_segment() {
+    use std::sync::Arc;
+    use tautline_proto::endpoint::{Role, Start, endpoint};
+    use tautline_proto::{Ring, sim::config};
+
+    const NOTES: u64 = 1_000;
+    let (mut inbound, _outbound) = endpoint(config(Role::Server, "plant"), Start::default());
+    let ring = Ring::with_segments(64, 64 * 4_096);
+    inbound.record(Arc::clone(&ring));
+    let from = ([10, 0, 0, 2], 9000).into();
+    for number in 0..NOTES {
+        let len = usize::try_from(number % 64).expect("small");
+        assert!(inbound.handle(Now::default(), from, &vec![0; len], &mut Vec::new()).is_none(), "junk");
+        while inbound.poll_event(Now::default()).is_some() {}
+        inbound.note([1, number, 0]);
+    }
+    let record = ring.contents();
+    assert!(record.segments.len() > 10 && record.left_out == 0, "{} segments", record.segments.len());
+    let mut found = Vec::new();
+    let rerun = rerun_inbound(&record, &as_it_was(), |step| {
+        if let Step::Note(_, [_, number, _]) = step {
+            found.push(*number);
+        }
+    });
+    assert_eq!(rerun.difference, None);
+    assert_eq!(found, (0..NOTES).collect::<Vec<_>>());
 }
 
 #[test]

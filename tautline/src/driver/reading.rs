@@ -357,6 +357,9 @@ impl Turner {
         }
         if count > 0 {
             self.dispatcher.release();
+            if self.inbound.is_recorded() {
+                self.note_busy(now, count);
+            }
         }
         count
     }

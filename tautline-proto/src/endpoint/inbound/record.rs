@@ -42,10 +42,13 @@ impl Input<'_> {
         match self {
             #[cfg(feature = "secure")]
             Self::Holders(_, keys) => keys.saved_len(),
-            _ => 64,
+            _ => ROOM_FOR_INPUT,
         }
     }
 }
+
+/// The most bytes that a note takes, or an input that is neither a datagram nor a set of keys.
+const ROOM_FOR_INPUT: usize = 64;
 
 /// Begins to record into this ring.
 pub(super) fn begin(registry: &mut Registry, sessions: &mut Sessions, ring: Arc<Ring>) -> Box<Recorder> {
@@ -102,6 +105,23 @@ pub(super) fn input(
     recorder.is_reading &= !is_timeout;
     prepare(recorder, registry, sessions, input.room());
     write(recorder, flags(registry), input);
+}
+
+/// Records what is no input. A segment that is full ends before it, so that the note about the last datagram of a segment is not
+/// missing.
+pub(super) fn note(
+    recorder: &mut Recorder,
+    registry: &mut Registry,
+    sessions: &mut Sessions,
+    words: [u64; 3],
+) {
+    // As for a datagram.
+    recorder.is_reading = false;
+    prepare(recorder, registry, sessions, ROOM_FOR_INPUT);
+    // Without a note, the record is whole all the same.
+    if !recorder.needs_mark(ROOM_FOR_INPUT) {
+        recorder.input(Kind::Note, words, &[]);
+    }
 }
 
 /// Outputs that wait are not in the digest yet.

@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 use super::half::Inbound;
 use super::record::{self, Input};
 use crate::endpoint::config::EndpointConfig;
-use crate::endpoint::recorder::{Kind, known};
+use crate::endpoint::recorder::known;
 use crate::peer::PeerId;
 use crate::ring::Ring;
 use crate::snapshot::Writer;
@@ -25,10 +25,11 @@ impl Inbound {
         self.recorder.is_some()
     }
 
-    /// Writes something down that is not an input, unless the segment is full. What it means is up to who drives the endpoint.
+    /// Writes something down that is not an input, between two datagrams. What it means is up to who drives the endpoint.
     pub fn note(&mut self, words: [u64; 3]) {
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| !recorder.needs_mark(64)) {
-            recorder.input(Kind::Note, words, &[]);
+        let Self { registry, sessions, recorder } = self;
+        if let Some(recorder) = recorder {
+            record::note(recorder, registry, sessions, words);
         }
     }
 
