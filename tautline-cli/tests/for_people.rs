@@ -59,6 +59,27 @@ fn quiet_leaves_only_errors_and_verbose_adds_the_log() {
 }
 
 #[test]
+fn the_log_tells_the_same_of_the_same_peer_once() {
+    let (socket, address) = silent();
+    drop(socket);
+    let mut program = command(&["ping", &address, "-c", "1", "--verbose"]);
+    let verbose = finish(program.env("TAUTLINE_CONNECT_TIMEOUT", "1s"));
+    assert_eq!(verbose.code, 3, "{verbose:?}");
+    // Windows reports it to programs that wait for an answer, and Wine does not.
+    let told = verbose.stderr.matches("peer unreachable").count();
+    assert!(told == 1 || (cfg!(windows) && told == 0), "{}", verbose.stderr);
+    assert_eq!(verbose.stderr.matches(&format!("address={address}")).count(), told, "{}", verbose.stderr);
+
+    let listener = Listener::start(&["--verbose"]);
+    let other_wire = ["--wire", "classic", "-c", "3", "-i", "0.2", "-W", "0.1", "-q"];
+    assert_eq!(run(&[&["ping", &listener.address], &other_wire[..]].concat()).code, 3);
+    listener.signal("-TERM");
+    let (_, log) = listener.end();
+    assert_eq!(log.matches("datagram dropped").count(), 1, "{log}");
+    assert!(!log.contains("Some(") && !log.contains("::"), "values as people write them: {log}");
+}
+
+#[test]
 fn a_name_that_looks_like_more_of_the_log_is_quoted() {
     let mut listener = Listener::start(&["--verbose"]);
     let mut stranger = command(&["send", &listener.address, "1"]);

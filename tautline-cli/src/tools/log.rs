@@ -48,7 +48,8 @@ impl Subscriber for Log {
         let mut line = Line::default();
         event.record(&mut line);
         let level = event.metadata().level().as_str().to_lowercase();
-        output::log(&format!("{} {}{}", Styled(FAINT, format!("{level}:")), line.message, line.fields));
+        let Line { message, fields, left_out } = line;
+        output::log(&format!("{} {message}{fields}{left_out}", Styled(FAINT, format!("{level}:"))));
     }
 }
 
@@ -57,6 +58,7 @@ impl Subscriber for Log {
 struct Line {
     message: String,
     fields: String,
+    left_out: String,
 }
 
 impl Visit for Line {
@@ -70,9 +72,12 @@ impl Visit for Line {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        // The number of lines that were left out before this one.
-        if field.name() != "left_out" || value > 0 {
-            self.record_debug(field, &value);
+        match (field.name(), value) {
+            ("left_out", 0) => {}
+            // The number of lines that were left out before this one.
+            ("left_out", 1) => self.left_out = " (1 line before was left out)".to_owned(),
+            ("left_out", _) => self.left_out = format!(" ({value} lines before were left out)"),
+            _ => self.record_debug(field, &value),
         }
     }
 

@@ -201,7 +201,13 @@ impl Turner {
         let now = self.clock.instant(self.read_at);
         if let Some(left_out) = self.traffic_log.allow(now) {
             let from = as_users_know(from);
-            tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
+            // Whoever goes on with the same is told of again after a while, with the number of all lines that were left out.
+            if self.told_drops.is_news((from, reason), now) {
+                let left_out = left_out + std::mem::take(&mut self.drops_not_told);
+                tracing::warn!(%from, reason = reason.name(), left_out, "datagram dropped: {}", reason.explanation());
+            } else {
+                self.drops_not_told += left_out + 1;
+            }
         }
         use DropReason::{BadTag, NotSecured, Secured, UnknownKey};
         if matches!(reason, BadTag | NotSecured | Secured | UnknownKey)

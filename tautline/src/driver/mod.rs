@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tautline_proto::endpoint::Inbound;
-use tautline_proto::{Cause, Instant as Steady, Now};
+use tautline_proto::{Cause, DropReason, Instant as Steady, Now};
 
 use acks::WaitingAcks;
 use arrivals::Arrivals;
@@ -144,6 +144,9 @@ pub(crate) struct Turner {
     traffic_log: LineLimit,
     /// The faults of the last minute, each with the address that it keeps us from.
     told_faults: Repeats<(Option<SocketAddr>, SocketFault)>,
+    /// The same for datagrams that were dropped, and how many lines about them were left out since the last one.
+    told_drops: Repeats<(SocketAddr, DropReason)>,
+    drops_not_told: u64,
     overflow: Overflow,
     rights: Rights,
     told: Told,
@@ -230,6 +233,8 @@ impl Turner {
             fault_limit: LineLimit::default(),
             traffic_log: LineLimit::default(),
             told_faults: Repeats::default(),
+            told_drops: Repeats::default(),
+            drops_not_told: 0,
             send_failures_seen: 0,
             overflow: Overflow::new(granted),
             put_off: 0,

@@ -94,7 +94,7 @@ impl Shared {
             tracing::warn!(
                 %reader,
                 waiting,
-                ?age,
+                age = %format_args!("{age:.1?}"),
                 left_out,
                 "messages come faster than they are read, and the next one is old: read all that wait in each cycle, or let \
                  only the newest wait (`history` of their type; a `lifespan` drops the old ones)"
@@ -113,7 +113,7 @@ impl Shared {
                 tracing::warn!(
                     left_out,
                     "commands are acted on however old they are, and nobody notices when they stop: set `command.lifespan`, \
-                     and watch for commands (UdpInterface::watch), or start from Profile::control()"
+                     and let a watchdog watch for commands, or set `profile` to control"
                 );
             }
             self.status.events.publish(&Event::CommandsUnguarded);

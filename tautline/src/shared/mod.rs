@@ -299,13 +299,16 @@ fn tell(
             match event.change {
                 WatchdogChange::Armed => tracing::info!(%watched, left_out, "watchdog armed"),
                 WatchdogChange::Tripped { late, missed } => {
-                    tracing::warn!(%watched, ?late, missed, left_out, "watchdog tripped");
+                    let late = format_args!("{late:.1?}");
+                    tracing::warn!(%watched, %late, missed, left_out, "watchdog tripped");
                 }
                 WatchdogChange::Recovered { silence, cause, silences } => {
-                    tracing::info!(%watched, ?silence, %cause, silences, left_out, "watchdog recovered");
+                    let silence = format_args!("{silence:.1?}");
+                    tracing::info!(%watched, %silence, %cause, silences, left_out, "watchdog recovered");
                 }
                 WatchdogChange::Refusing { silence, cause } => {
-                    tracing::warn!(%watched, ?silence, %cause, left_out, "watchdog refuses messages until it is reset");
+                    let silence = format_args!("{silence:.1?}");
+                    tracing::warn!(%watched, %silence, %cause, left_out, "watchdog refuses messages until it is reset");
                 }
                 WatchdogChange::Reset => tracing::info!(%watched, left_out, "watchdog reset"),
             }

@@ -62,7 +62,8 @@ impl Turner {
         };
         self.server = (self.moving.settings.role == Role::Client).then_some(address);
         if let Some(left_out) = self.may_log() {
-            tracing::info!(%local, server = ?self.server, left_out, "the socket moved");
+            let server = self.server.map(tracing::field::display);
+            tracing::info!(%local, server, left_out, "the socket moved");
         }
         self.shared.status.events.publish(&Event::Moved { local, server: self.server });
         self.begin_calling(now);
