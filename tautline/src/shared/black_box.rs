@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::sync::thread;
 use crate::sync::{Arc, Mutex, Weak};
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tautline_proto::endpoint::RECORD_FORMAT;
 use tautline_proto::{ConnectionState, Ring, WallTime};
 
@@ -21,6 +21,7 @@ use crate::black_box::{asked, checksum, names};
 use crate::config::{Config, Settings, WatchdogChange};
 use crate::machine::clock::{Clock, wall_now};
 use crate::mcap::{Channel, McapWriter, Texts};
+use crate::shared::event_json::as_json;
 use crate::shared::events::Event;
 use crate::shared::subscribers::Events;
 use crate::sync::{lock, try_lock};
@@ -293,78 +294,4 @@ fn cause(event: &Event) -> Option<&'static str> {
         Event::StateChanged { to: ConnectionState::Error, .. } => Some("error"),
         _ => None,
     }
-}
-
-/// An event for the file: its kind, all of it as programmers see it, and what `tautline incident` computes with.
-fn as_json(event: &Event) -> Value {
-    let text = format!("{event:?}");
-    let kind: String = text.chars().take_while(|c| c.is_alphanumeric()).collect();
-    let mut fields = Map::new();
-    let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
-    match event {
-        Event::Watchdog(event) => {
-            put("watched", event.watched.to_string().into());
-            match event.change {
-                WatchdogChange::Tripped { late, missed } => {
-                    put("change", "tripped".into());
-                    put("late_ns", nanos(late));
-                    put("missed", missed.into());
-                }
-                WatchdogChange::Recovered { silence, cause, .. }
-                | WatchdogChange::Refusing { silence, cause } => {
-                    put("change", "back".into());
-                    put("silence_ns", nanos(silence));
-                    put("who", cause.to_string().into());
-                }
-                WatchdogChange::Armed => drop(put("change", "armed".into())),
-                WatchdogChange::Reset => drop(put("change", "reset".into())),
-            }
-        }
-        Event::StateChanged { from, to, cause } => {
-            put("from", format!("{from:?}").into());
-            put("to", format!("{to:?}").into());
-            put("cause", format!("{cause:?}").into());
-        }
-        Event::PeerConnected { peer, address, name, .. } => {
-            put("peer", peer.to_string().into());
-            put("address", address.to_string().into());
-            put("name", name.clone().into());
-        }
-        Event::PeerDisconnected { peer, reason } => {
-            put("peer", peer.to_string().into());
-            put("reason", reason.name().into());
-        }
-        Event::PeerStale { peer } | Event::PeerSilent { peer } | Event::PeerReturned { peer } => {
-            put("peer", peer.to_string().into());
-        }
-        Event::PeerMoved { peer, from, to } => {
-            put("peer", peer.to_string().into());
-            put("from", from.to_string().into());
-            put("to", to.to_string().into());
-        }
-        Event::PathSize { peer, mtu } => {
-            put("peer", peer.to_string().into());
-            put("mtu", (*mtu).into());
-        }
-        Event::PeerUnreachable { address, fault, problem } => {
-            put("address", address.map(|address| address.to_string()).into());
-            put("fault", format!("{fault:?}").into());
-            put("problem", problem.clone().into());
-        }
-        Event::KernelDropped { dropped, receive_buffer } => {
-            put("dropped", (*dropped).into());
-            put("receive_buffer", (*receive_buffer).into());
-        }
-        Event::ReaderBehind { reader, waiting, age } => {
-            put("reader", reader.to_string().into());
-            put("waiting", (*waiting).into());
-            put("age_ns", nanos(*age));
-        }
-        _ => {}
-    }
-    json!({ "event": kind, "text": text, "fields": fields })
-}
-
-fn nanos(duration: Duration) -> Value {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX).into()
 }

@@ -8,6 +8,7 @@
 pub(crate) mod black_box;
 pub(crate) mod directory;
 pub(crate) mod drivers;
+pub(crate) mod event_json;
 pub(crate) mod events;
 #[cfg(feature = "secure")]
 pub(crate) mod new_keys;
