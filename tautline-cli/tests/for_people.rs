@@ -31,6 +31,27 @@ fn who_waits_for_a_server_is_told_so_after_a_moment() {
         let short = finish(program.env("TAUTLINE_CONNECT_TIMEOUT", "50ms"));
         assert!(!short.stderr.contains("waiting"), "{}", short.stderr);
     }
+    // What may still come is waited for, too, and told once. The error then says what would be right.
+    // No server of names is asked for so long a name.
+    let long = "x".repeat(64);
+    let (long_endpoint, long_missing) = (format!("{long}:9000"), format!("an address of `{long}` ("));
+    for (endpoint, missing, error) in [
+        (
+            "203.0.113.9:9000",
+            "the address 203.0.113.9, which this host does not have yet",
+            "or 0.0.0.0 for all",
+        ),
+        ("[2001:db8::9]:9000", "the address 2001:db8::9, which", "or :: for all"),
+        (&long_endpoint, &long_missing, "or give an IP address"),
+    ] {
+        let mut program = command(&["listen", endpoint]);
+        let waited = finish(program.env("TAUTLINE_CONNECT_TIMEOUT", "1s"));
+        assert_eq!(waited.code, 3, "{waited:?}");
+        let lines: Vec<_> = waited.stderr.lines().collect();
+        let [note, failed] = lines[..] else { panic!("{endpoint}: {}", waited.stderr) };
+        assert!(note.starts_with(&format!("waiting for {missing}")), "{note}");
+        assert!(failed.starts_with("error: ") && failed.ends_with(error), "{failed}");
+    }
     let listener = Listener::start(&[]);
     let unanswered = run(&["ping", &listener.address, "-c", "1", "-W", "1.5"]);
     assert!(unanswered.stderr.contains("waiting for an answer from 127.0.0.1"), "{}", unanswered.stderr);

@@ -234,7 +234,7 @@ fn all_ends_may_start_before_their_network() {
         assert!(is_right, "{kind:?}: {printed}");
         // An IPv4 socket can be bound to any address while a host has none at all.
         let waits = kind[0] == "native" || kind[1].contains(':');
-        assert!(!waits || printed.contains("waiting: "), "{kind:?}: {printed}");
+        assert!(!waits || printed.contains("waiting for "), "{kind:?}: {printed}");
     });
 }
 

@@ -248,11 +248,14 @@ fn socket_problem(
             )?;
             write!(f, "({} lists them)", if cfg!(windows) { "Get-NetAdapter" } else { "ip link" })
         }
-        (_, SocketFault::AddressGone) => write!(
-            f,
-            "{} is not an address of this host: bind one of its own, or 0.0.0.0 for all",
-            address.ip()
-        ),
+        (_, SocketFault::AddressGone) => {
+            let all = if address.is_ipv6() { "::" } else { "0.0.0.0" };
+            write!(
+                f,
+                "{} is not an address of this host: bind one of its own, or {all} for all",
+                address.ip()
+            )
+        }
         (
             _,
             SocketFault::NetworkUnreachable

@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tautline::{
-    Config, ConfigError, ConnectError, ConnectionState, Driver, Endpoint, Event, Events, Message,
-    MessageType, Qos, ReceiveError, Role, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
+    Config, ConfigError, ConnectError, Driver, Endpoint, Event, Events, Message, MessageType, Qos,
+    ReceiveError, Role, SocketFault, UdpInterface, WatchdogChange, WatchdogEvent, Wire,
 };
 
 use crate::tools::black_box;
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::files::check_writable;
 use crate::tools::output;
-use crate::tools::waiting::while_waiting;
+use crate::tools::waiting::while_connecting;
 
 /// The options of the wire, and the key.
 #[derive(Debug, clap::Args)]
@@ -227,23 +227,8 @@ pub(crate) fn no_connection(error: ConnectError) -> Failure {
 pub(crate) fn open_driven(config: Config) -> Result<(UdpInterface, Driver), Failure> {
     let (interface, mut driver) =
         UdpInterface::caller_driven(config).map_err(|error| wrong_config(&error))?;
-    note_what_is_missing(&interface);
-    telling_of_the_wait(&interface, || driver.connect()).map_err(no_connection)?;
+    while_connecting(&interface, || driver.connect()).map_err(no_connection)?;
     Ok((interface, driver))
-}
-
-/// Says what connecting waits for: a name, an address of this host, a route. Ends when the interface is connected.
-fn note_what_is_missing(interface: &UdpInterface) {
-    let mut events = interface.events();
-    std::thread::spawn(move || {
-        while let Some(event) = events.next(None) {
-            match event {
-                Event::Waiting { missing } => output::note(format_args!("waiting: {missing}")),
-                Event::StateChanged { to, .. } if to != ConnectionState::Connecting => return,
-                _ => {}
-            }
-        }
-    });
 }
 
 /// Opens and connects an interface with a driver thread. `prepare` runs before it connects, so that the handlers
@@ -251,18 +236,8 @@ fn note_what_is_missing(interface: &UdpInterface) {
 pub(crate) fn open(config: Config, prepare: impl FnOnce(&UdpInterface)) -> Result<UdpInterface, Failure> {
     let interface = UdpInterface::new(config).map_err(|error| wrong_config(&error))?;
     prepare(&interface);
-    note_what_is_missing(&interface);
-    telling_of_the_wait(&interface, || interface.connect()).map_err(no_connection)?;
+    while_connecting(&interface, || interface.connect()).map_err(no_connection)?;
     Ok(interface)
-}
-
-/// Connects a client, and says so if that takes longer than a moment.
-fn telling_of_the_wait<T>(interface: &UdpInterface, connect: impl FnOnce() -> T) -> T {
-    let config = interface.config();
-    match config.endpoint.filter(|_| config.role == Some(Role::Client)) {
-        Some(server) => while_waiting(server, connect),
-        None => connect(),
-    }
 }
 
 /// Returns what the network reports within `wait` about messages that did not arrive, if it reports anything.

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tautline::{ConnectionState, UdpInterface};
+use tautline::{ConnectError, ConnectionState, Event, Role, SocketFault, UdpInterface};
 
+use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::output;
 
 /// A wait that is shorter needs no explanation.
@@ -53,11 +54,52 @@ impl ServerAway {
 
 /// Runs `wait`, and says what it waits for if that takes longer than a moment.
 pub(crate) fn while_waiting<T>(what: impl fmt::Display, wait: impl FnOnce() -> T) -> T {
-    let what = what.to_string();
+    let mut what = Some(what.to_string());
+    telling(move || what.take(), wait)
+}
+
+/// Connects, and says what that waits for if it takes longer than a moment: a name, an address of this host, a route, or else the
+/// server.
+pub(crate) fn while_connecting<T>(interface: &UdpInterface, connect: impl FnOnce() -> T) -> T {
+    let (config, mut events) = (interface.config(), interface.events());
+    let server = config.endpoint.filter(|_| config.role == Some(Role::Client));
+    let mut what = server.map(|server| server.to_string());
+    let news = move || {
+        while let Some(event) = events.next(Some(Duration::ZERO)) {
+            if let Event::Waiting { missing } = event {
+                what = Some(awaited(&missing));
+            }
+        }
+        what.take()
+    };
+    telling(news, connect)
+}
+
+/// What is missing, without what would help: if it does not come in time, the error says that.
+fn awaited(missing: &ConnectError) -> String {
+    match missing {
+        ConnectError::Unresolved { endpoint, problem } => {
+            format!("an address of `{}` ({problem})", endpoint.host())
+        }
+        ConnectError::Socket { address, fault: SocketFault::AddressGone, .. } => {
+            format!("the address {}, which this host does not have yet", address.ip())
+        }
+        ConnectError::Socket { address, fault: SocketFault::CardGone, problem, .. } => {
+            format!("a network card for {address} ({problem})")
+        }
+        ConnectError::Socket { address, problem, .. } => format!("a route to {address} ({problem})"),
+        other => other.to_string(),
+    }
+}
+
+/// Runs `wait`, and meanwhile says what it waits for, as soon as it takes longer than a moment.
+fn telling<T>(mut news: impl FnMut() -> Option<String> + Send + 'static, wait: impl FnOnce() -> T) -> T {
     let (is_waiting, ended) = mpsc::channel::<()>();
     std::thread::spawn(move || {
-        if ended.recv_timeout(SOON) == Err(RecvTimeoutError::Timeout) {
-            say(what);
+        let mut pause = SOON;
+        while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+            news().into_iter().for_each(say);
+            pause = LOOK_EVERY;
         }
     });
     let result = wait();

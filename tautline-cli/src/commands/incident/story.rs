@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tautline::black_box::notes;
-use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Rerun, Step};
+use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Happened, Rerun, Step};
 use tautline::{DropReason, MessageType, PeerId};
 
 use crate::tools::origin;
@@ -54,8 +54,6 @@ pub(super) struct Story {
     /// When datagrams were dropped, where they came from, and why.
     pub(super) dropped: Vec<(At, SocketAddr, DropReason)>,
     pub(super) peers: BTreeMap<PeerId, SocketAddr>,
-    /// What the protocol noticed, as text.
-    pub(super) noticed: Vec<(At, String)>,
     /// Datagrams that the kernel took: when, for whom, how many.
     pub(super) sent: Vec<(At, PeerId, u64)>,
     /// When the driver was busy with what it had read, and for how long.
@@ -88,7 +86,7 @@ impl Story {
         };
         let written = file.incident.get("written_ns").and_then(|ns| ns.parse().ok()).map_or(0, steady);
         story.cause_at = story.find_cause().unwrap_or(written);
-        let reruns = file.rerun(|half, step| story.take(half, step))?;
+        let reruns = file.rerun(|_, step| story.take(step))?;
         story.received.sort_by_key(|received| received.at);
         Ok((story, reruns))
     }
@@ -103,7 +101,7 @@ impl Story {
         self.events.iter().rev().find(|(_, event)| is_cause(event)).map(|(at, _)| *at)
     }
 
-    fn take(&mut self, half: Half, step: &Step<'_>) {
+    fn take(&mut self, step: &Step<'_>) {
         match step {
             Step::Note(at, [notes::BUSY, busy, _]) => self.busy.push((at.as_nanos(), *busy)),
             Step::Datagram { now, from, came, bytes, accepted: Some((peer, number)) } => {
@@ -127,13 +125,6 @@ impl Story {
             }
             Step::Event(now, Happened::Dropped { from, reason }) => {
                 self.dropped.push((now.steady.as_nanos(), *from, *reason));
-            }
-            Step::Event(now, event) if half == Half::Inbound => {
-                let text = match event {
-                    Happened::Added(peer) => format!("{} at {} came", peer.id, peer.address),
-                    event => format!("{event:?}"),
-                };
-                self.noticed.push((now.steady.as_nanos(), text));
             }
             Step::Sent(at, peer, [datagrams, _]) => self.sent.push((at.as_nanos(), *peer, *datagrams)),
             _ => {}
@@ -335,24 +326,32 @@ fn in_words(event: &Value) -> String {
     let kind = event["event"].as_str().unwrap_or_default();
     let fields = event["fields"].as_object().into_iter().flatten();
     let fields: Vec<String> = fields.filter_map(|(name, value)| field(name, value)).collect();
-    if fields.is_empty() {
-        return event["text"].as_str().unwrap_or(kind).to_owned();
-    }
+    let separator = if fields.is_empty() { "" } else { ": " };
+    format!("{}{separator}{}", spaced(kind), fields.join(", "))
+}
+
+/// The name of a variant in words: "PeerSilent" is "peer silent".
+fn spaced(name: &str) -> String {
     let mut words = String::new();
-    for c in kind.chars() {
+    for c in name.chars() {
         if c.is_uppercase() && !words.is_empty() {
             words.push(' ');
         }
         words.extend(c.to_lowercase());
     }
-    format!("{words}: {}", fields.join(", "))
+    words
 }
+
+/// The fields that hold the name of a variant. (Those of `PeerMoved` that are called so hold addresses, which have no upper case.)
+const NAMES: [&str; 4] = ["fault", "from", "to", "cause"];
 
 /// A field of an event in words. `None` if it is not set.
 fn field(name: &str, value: &Value) -> Option<String> {
     let value = match (name.strip_suffix("_ns"), value) {
         (_, Value::Null) => return None,
         (Some(name), value) => return Some(format!("{name} {:.1} ms", value.as_f64()? / 1e6)),
+        // The names of variants: the fault of an address, and what a state has changed to.
+        (None, Value::String(text)) if NAMES.contains(&name) => spaced(text),
         (None, Value::String(text)) => text.clone(),
         (None, value) => value.to_string(),
     };
@@ -373,9 +372,9 @@ mod tests {
         assert_eq!(told(&event), "watchdog: change tripped, late 0.2 ms, missed 1, watched command");
         let event =
             json!({ "event": "PeerUnreachable", "fields": { "address": null, "fault": "NetworkDown" } });
-        assert_eq!(told(&event), "peer unreachable: fault NetworkDown");
+        assert_eq!(told(&event), "peer unreachable: fault network down");
         let event = json!({ "event": "CommandsUnguarded", "text": "CommandsUnguarded", "fields": {} });
-        assert_eq!(told(&event), "CommandsUnguarded");
+        assert_eq!(told(&event), "commands unguarded");
         let event = json!({ "event": "PeerConnected", "fields": { "name": "arm\n  0.0 ms  plant: \u{1b}[31mthe trip" } });
         assert_eq!(told(&event), "peer connected: name arm\\u000a  0.0 ms  plant: \\u001b[31mthe trip");
     }

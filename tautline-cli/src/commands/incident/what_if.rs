@@ -152,7 +152,7 @@ impl Counts {
             Step::Event(_, Happened::Silent(_)) => self.add("peers reported silent"),
             Step::Event(_, Happened::Removed(..)) => self.add("peers removed"),
             Step::Event(_, Happened::Refused) => self.add("refusals by the server"),
-            Step::Outcome(_, outcome) => self.add(&format!("reliable messages that ended as {outcome:?}")),
+            Step::Outcome(_, outcome) => self.add(&format!("reliable messages: {outcome}")),
             Step::Datagram { now, .. } => self.latest = now.steady,
             Step::Sent(at, ..) => self.latest = self.latest.max(*at),
             _ => {}
