@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
@@ -117,6 +118,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
     origin::set(&words);
     let matches = definition().try_get_matches_from(&words);
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| {
+        let error = without_odd_tips(error);
         // Whoever reads the lines of `listen --json` expects nothing else.
         let is_given = |word: &str| words.iter().any(|given| given == word);
         if error.use_stderr() && is_given("listen") && is_given("--json") {
@@ -126,6 +128,29 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
         }
         error.exit()
     })
+}
+
+/// Removes tips about an unknown option that lead nowhere: to pass it as a value, and an option that only shares some letters.
+fn without_odd_tips(mut error: clap::Error) -> clap::Error {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg).cloned() else { return error };
+    if error.kind() != ErrorKind::UnknownArgument || !given.starts_with("--") {
+        return error;
+    }
+    // People seldom mistype the first letter.
+    let is_near = |option: &str| option.chars().nth(2) == given.chars().nth(2);
+    if matches!(error.get(ContextKind::SuggestedArg), Some(ContextValue::String(option)) if !is_near(option))
+    {
+        error.remove(ContextKind::SuggestedArg);
+        // It names that option, too.
+        error.remove(ContextKind::Usage);
+    }
+    if let Some(ContextValue::StyledStrs(mut tips)) = error.remove(ContextKind::Suggested) {
+        tips.retain(|tip| !tip.to_string().contains("as a value"));
+        if !tips.is_empty() {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+        }
+    }
+    error
 }
 
 /// The subcommands by purpose, as the help lists them.

@@ -222,8 +222,8 @@ fn numbers_and_names_outside_their_range_are_refused() {
         (&["send", "127.0.0.1:9", "1", "--priority", "urgent"], &["urgent", "critical"]),
         (&["send", "127.0.0.1:9", "1", "--rate", "0"], &["--rate", "20000"]),
         (&["send", "127.0.0.1:9", "1", "--rate", "-1"], &["--rate", "20000"]),
-        (&["send", "127.0.0.1:9", "1", "--count", "0"], &["--count", "from 1"]),
-        (&["listen", "127.0.0.1:0", "--count", "-1"], &["--count", "from 1"]),
+        (&["send", "127.0.0.1:9", "1", "--count", "0"], &["--count", "1 or more"]),
+        (&["listen", "127.0.0.1:0", "--count", "-1"], &["--count", "1 or more"]),
         (&["ping", "127.0.0.1:9", "--budget", "soon"], &["--budget", "250ms"]),
         (&["ping", "127.0.0.1:9", "--size", "70000"], &["--size", "64000"]),
         (&["proxy", "127.0.0.1:0", "127.0.0.1:0"], &["port"]),
@@ -268,6 +268,24 @@ fn numbers_and_names_outside_their_range_are_refused() {
         (&["lisen"], &["lisen", "listen"]),
     ] {
         assert_reports(&run(arguments), USAGE, parts);
+    }
+}
+
+#[test]
+fn an_unknown_option_is_told_with_one_that_is_meant_or_none() {
+    let tip = |arguments: &[&str]| {
+        let refused = run(arguments);
+        assert_reports(&refused, USAGE, &["unexpected argument"]);
+        refused.stderr.split("tip: ").nth(1).map(|tip| tip.lines().next().unwrap_or_default().to_owned())
+    };
+    for arguments in [&["listen", ":0", "--seconds", "3"][..], &["watch", "--foo"], &["send", ":9", "--foo"]]
+    {
+        assert_eq!(tip(arguments), None, "{arguments:?}");
+    }
+    for (arguments, meant) in
+        [(&["ping", ":9", "--interv", "1"][..], "'--interval'"), (&["listen", ":0", "--jsn"], "'--json'")]
+    {
+        assert!(tip(arguments).is_some_and(|tip| tip.contains(meant)), "{arguments:?}");
     }
 }
 

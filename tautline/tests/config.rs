@@ -255,7 +255,7 @@ fn an_unknown_variable_is_named_with_the_most_similar_one() {
     }
     let error = with(server(), &[("TAUTLINE_COLOUR", "red")]).expect_err("no such key").to_string();
     assert!(
-        error.starts_with("there is no key `TAUTLINE_COLOUR`: expected one of role, endpoint, bind"),
+        error.starts_with("there is no key `TAUTLINE_COLOUR`: docs/configuration.md has all of them"),
         "{error}"
     );
     assert!(with(server(), &[("TAUTLINE_", "1")]).is_err());

@@ -343,7 +343,8 @@ pub(crate) fn at_most_an_hour(text: &str) -> Result<Duration, String> {
 
 /// Reads a number of 1 or more. A value parser for clap.
 pub(crate) fn count(text: &str) -> Result<u64, String> {
-    whole("number", 1..=u64::MAX)(text)
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "expected a whole number, 1 or more".to_owned())
 }
 
 /// The name of a [`whole`] number of bytes in error messages.

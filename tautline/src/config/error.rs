@@ -154,10 +154,11 @@ impl fmt::Display for ConfigError {
                 write!(f, "there is no key `{}`: did you mean `{}`?", Shown(key), Shown(nearest))
             }
             Self::UnknownKey { key, nearest: None } => {
-                write!(f, "there is no key `{}`: expected one of ", Shown(key))?;
-                write_names(f, KEYS.iter().map(Key::name))?;
-                f.write_str(", or a message type (command, ...) with one of ")?;
-                write_names(f, STREAM_KEYS.iter().map(StreamKey::name))
+                write!(
+                    f,
+                    "there is no key `{}`: docs/configuration.md has all of them, and so has `tautline config print`",
+                    Shown(key)
+                )
             }
             Self::UnknownStreamKey { key, nearest: None } => {
                 write!(f, "there is no key `{}`: expected one of ", Shown(key))?;
