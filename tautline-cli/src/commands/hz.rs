@@ -24,7 +24,7 @@ use tautline::recording::MessageView;
 Examples:
   tautline hz 127.0.0.1:9002
   tautline hz --connect plant.local:9000 --type status
-  tautline hz 127.0.0.1:9000 --every 5s --seconds 60 --json")]
+  tautline hz 127.0.0.1:9002 --every 5s --seconds 60 --json")]
 pub(crate) struct Args {
     /// The address to listen on, or to connect to with --connect: host:port, [ipv6]:port, host (port 8080) or :port for every
     /// address; port 0 takes any free one [default: `endpoint` in the settings]
