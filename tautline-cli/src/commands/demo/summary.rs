@@ -238,16 +238,17 @@ impl Summary {
         let trips = &self.round_trips;
         let (sent, answered, lost) = (trips.sent_count(), trips.answered_count(), self.lost());
         let details = [
-            (self.lost_in_silence, "", "of these lost while no command came or the motor was stopped"),
-            (self.latched, "command", "dropped because the motor was stopped"),
             (self.refused, "command", "refused: too late, or overtaken by newer commands"),
             (self.skipped, "sample", "skipped because this computer was busy"),
         ];
-        let details = details.into_iter().filter(|(count, ..)| *count > 0).map(|(count, noun, what)| {
-            let counted = if noun.is_empty() { count.to_string() } else { counted(count, noun) };
-            format!("{counted} {what}")
-        });
-        std::iter::once(format!("{sent} sent, {answered} answered, {lost} lost")).chain(details).collect()
+        let details = details
+            .into_iter()
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, noun, what)| format!("{} {what}", counted(count, noun)));
+        std::iter::once(format!("{sent} samples sent, {answered} answered, {lost} lost"))
+            .chain(why_lost(lost, self.lost_in_silence, self.latched))
+            .chain(details)
+            .collect()
     }
 
     /// Returns the charts in text with their names: round trips, angle and force.
@@ -272,5 +273,35 @@ impl Summary {
             charts.push((name, format!("{curve} ±{most:.1}{unit}")));
         }
         charts
+    }
+}
+
+/// Says why samples were lost, if the network alone did not lose them: each one for one reason.
+fn why_lost(lost: u64, in_silence: u64, latched: u64) -> Option<String> {
+    let dropped = latched.min(in_silence);
+    let reasons = [
+        (in_silence - dropped, "while no command came"),
+        (dropped, "whose command was dropped (motor stopped)"),
+        (lost.saturating_sub(in_silence), "on the way or too late"),
+    ];
+    let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+    let reasons: Vec<_> = reasons.map(|(count, why)| format!("{count} {why}")).collect();
+    (in_silence > 0).then(|| format!("of the lost: {}", reasons.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_lost_sample_has_one_reason() {
+        let why = |lost, in_silence, latched| why_lost(lost, in_silence, latched).unwrap_or_default();
+        assert_eq!(why(3, 0, 0), "");
+        assert_eq!(
+            why(107, 100, 60),
+            "of the lost: 40 while no command came, 60 whose command was dropped (motor stopped), 7 on the way or too late"
+        );
+        // A command that came twice was dropped twice.
+        assert_eq!(why(50, 50, 51), "of the lost: 50 whose command was dropped (motor stopped)");
     }
 }
