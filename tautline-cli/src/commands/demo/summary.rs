@@ -12,7 +12,7 @@ use crate::tools::latency::{Latencies, Percentiles, show_us};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::round_trips::RoundTrips;
 use crate::tools::text_chart::{bars, resampled};
-use crate::tools::words::{counted, wrapped};
+use crate::tools::words::{counted, fitted, wrapped};
 
 /// The width of the text in columns if standard output is no terminal, and the largest width.
 const COLUMNS: usize = 80;
@@ -195,8 +195,7 @@ impl Summary {
         }
         lines.push(String::new());
         lines.extend(self.events(ROWS.saturating_sub(lines.len()).max(FEWEST_EVENTS)));
-        let cut = |line: &String| console::truncate_str(line.trim_end(), columns, "").into_owned() + "\n";
-        lines.iter().map(cut).collect()
+        lines.iter().map(|line| fitted(line.trim_end(), columns) + "\n").collect()
     }
 
     /// Returns the first and the last events. What happens between them repeats itself.

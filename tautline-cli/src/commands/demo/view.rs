@@ -10,6 +10,7 @@ use super::messages::{DemoEvent, MotorState, Settings, Snapshot};
 use super::pendulum::{DESK, State, wrapped};
 use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::text_chart::{Canvas, bars, resampled};
+use crate::tools::words::fitted;
 
 /// The number of snapshots for the small charts and the rate: one for each column of the widest chart.
 const REMEMBERED: usize = WIDEST - FIGURES;
@@ -21,13 +22,14 @@ pub(super) const PER_SECOND: u32 = 10;
 /// The height of the drawing in lines. It has room for the rod, which is 20 dots long, above and below the rail.
 const CANVAS_ROWS: usize = 11;
 const DOTS_PER_METRE: f64 = 20.0;
-/// The number of lines besides the drawing.
-const TEXT_ROWS: usize = 10;
 /// The largest width of the picture in columns.
 const WIDEST: usize = 100;
 
-/// The number of events shown.
+/// The number of events shown, and of lines for them. On a narrow terminal they take twice as many, if there is room.
 pub(super) const RECENT: usize = 3;
+const NARROW: usize = 70;
+/// With fewer lines for events, there is no drawing.
+const FEWEST_EVENT_ROWS: usize = 2;
 
 /// The recent snapshots, for the charts and the rates.
 #[derive(Debug)]
@@ -85,14 +87,23 @@ impl View {
     pub(super) fn frame(&self, columns: usize, rows: usize, entries: &[DemoEvent]) -> Vec<String> {
         let Some(now) = self.past.back() else { return Vec::new() };
         let columns = columns.min(WIDEST);
+        let fit = |line: String| fitted(&line, columns).lines().map(str::to_owned).collect::<Vec<_>>();
+        let text = self.figures(now, columns).into_iter().chain([status(now)]).flat_map(fit);
+        let text: Vec<String> = text.collect();
         let mut lines = vec![self.title_line(now, columns)];
-        if rows > CANVAS_ROWS + TEXT_ROWS && columns > 20 {
+        // The cursor stands below the picture.
+        let mut left = rows.saturating_sub(lines.len() + text.len() + 1);
+        if left >= CANVAS_ROWS + FEWEST_EVENT_ROWS && columns > 20 {
             lines.extend(drawing(&now.state, columns - 2));
+            left -= CANVAS_ROWS;
         }
-        lines.extend(self.figures(now, columns));
-        lines.push(status(now));
-        lines.extend(entries.iter().map(event_line));
-        lines.resize_with(lines.len() + RECENT.saturating_sub(entries.len()), String::new);
+        lines.extend(text);
+        let wanted = if columns < NARROW { 2 * RECENT } else { RECENT };
+        let most = wanted.min(left);
+        let events: Vec<String> = entries.iter().map(event_line).flat_map(fit).collect();
+        let height = lines.len() + most;
+        lines.extend_from_slice(&events[events.len().saturating_sub(most)..]);
+        lines.resize_with(height, String::new);
         lines.iter().map(|line| console::truncate_str(line, columns, "").into_owned()).collect()
     }
 
@@ -209,10 +220,29 @@ mod tests {
     #[test]
     fn a_frame_fits_terminals_of_every_size() {
         let entries = [DemoEvent { at: Duration::from_secs(1), what: EventKind::Cut }];
-        for (columns, rows) in [(80, 24), (200, 60), (40, 10), (10, 3), (0, 0)] {
+        for (columns, rows) in [(80, 24), (200, 60), (40, 20), (40, 14), (10, 3), (0, 0)] {
             let lines = view().frame(columns, rows, &entries);
             assert!(lines.iter().all(|line| console::measure_text_width(line) <= columns));
-            assert!(lines.len() < 24, "{} lines at {columns}x{rows}", lines.len());
+            assert!(lines.len() < rows.max(14), "{} lines at {columns}x{rows}", lines.len());
+        }
+    }
+
+    #[test]
+    fn nothing_is_cut_off_on_a_narrow_terminal() {
+        let silent = Duration::from_millis(50);
+        let entries = [EventKind::Cut, EventKind::StoppedByDrive { silent }, EventKind::Stopped { silent }]
+            .map(|what| DemoEvent { at: Duration::from_secs(1), what });
+        let mut view = view();
+        view.update(snapshot(3, 2900));
+        let lines = view.frame(40, 20, &entries);
+        let shown = lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
+        let shown = console::strip_ansi_codes(&shown);
+        for entry in &entries {
+            let text = entry.what.to_string();
+            assert!(shown.contains(&text), "no {text:?}: {lines:#?}");
+        }
+        for text in ["no command moves the motor until it is enabled", "unanswered 3"] {
+            assert!(shown.contains(text), "no {text:?}: {lines:#?}");
         }
     }
 
