@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Folder, Listener, finished, run, start};
+use support::{Folder, Listener, command, finished, run, start};
 
 /// Starts a server that sends DATA again and again.
 fn server(data: &str, arguments: &[&str]) -> Listener {
@@ -92,6 +92,25 @@ fn who_looks_at_a_server_is_told_when_it_is_away_and_back() {
     for (_, mut client, _) in clients {
         client.kill().and_then(|()| client.wait()).expect("it runs until now");
     }
+}
+
+#[test]
+fn who_pings_a_classic_server_is_told_when_it_does_not_answer() {
+    let server = Listener::start(&["--reply", "--wire", "classic"]);
+    let address = server.address.clone();
+    let mut ping = command(&["ping", &address, "-i", "0.05", "--wire", "classic"]);
+    ping.env("TAUTLINE_LIVENESS_TIMEOUT", "300ms").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut ping = ping.spawn().expect("it starts");
+    // Its pipe stays open, or the next answer would end it.
+    let stdout = ping.stdout.as_mut().expect("it is piped");
+    assert_eq!(stdout.read(&mut [0; 1]).expect("text"), 1);
+    let mut lines = BufReader::new(ping.stderr.take().expect("it is piped")).lines();
+    let mut until = |words: &str| lines.any(|line| line.expect("text").contains(words));
+    drop(server);
+    assert!(until("the server does not answer"));
+    let _server = Listener::start_at(&address, &["--reply", "--wire", "classic"]);
+    assert!(until("the server answers again"));
+    ping.kill().and_then(|()| ping.wait()).expect("it runs until now");
 }
 
 /// The CRC-32 of zlib, bit by bit.

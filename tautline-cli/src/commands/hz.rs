@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         Some(address) => output::note(format_args!("listening on {address}")),
         None => output::note("connected"),
     }
-    let (mut streams, mut server_away) = (Streams::default(), ServerAway::default());
+    let (mut streams, mut server_away) = (Streams::default(), ServerAway::of(&interface));
     let mut next = started + args.every;
     while !interrupt.is_asked() && args.seconds.is_none_or(|length| started.elapsed() < length) {
         let wait = next.saturating_duration_since(Instant::now()).min(LOOK_EVERY);

@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let interrupt = Interrupt::install()?;
     let mut events = interface.events();
     let waiting = Waiting::since(Instant::now());
-    let trips = RoundTrips::new();
+    let (trips, server_away) = (RoundTrips::new(), ServerAway::of(&interface));
     let mut measurement = Measurement {
         args,
         endpoint: &endpoint,
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         refused: 0,
         refusal: None,
         waiting,
-        server_away: ServerAway::default(),
+        server_away,
     };
     measurement.run(&interrupt)?;
     let Measurement { interface, trips, refused, refusal, .. } = measurement;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tautline::{ConnectError, ConnectionState, Event, Role, SocketFault, UdpInterface};
+use tautline::{ConnectError, ConnectionState, Event, Role, SocketFault, UdpInterface, Wire};
 
 use crate::tools::interrupt::LOOK_EVERY;
 use crate::tools::output;
@@ -35,20 +35,32 @@ impl Waiting {
 }
 
 /// Whether the server of a client is away.
-#[derive(Debug, Default)]
-pub(crate) struct ServerAway(bool);
+#[derive(Debug)]
+pub(crate) struct ServerAway {
+    is_away: bool,
+    /// What is said when it falls silent, and when it is back.
+    words: [&'static str; 2],
+}
 
 impl ServerAway {
+    pub(crate) fn of(interface: &UdpInterface) -> Self {
+        let words = match interface.config().wire {
+            // This wire has no calls. A client that only listens is never heard there, and hears nothing.
+            Some(Wire::Classic) => ["the server does not answer: it is asked on", "the server answers again"],
+            _ => ["the server is away: it is called until it is back", "the server is back"],
+        };
+        Self { is_away: false, words }
+    }
+
     /// Says when the server has fallen silent or left, and when it is back.
     pub(crate) fn look(&mut self, interface: &UdpInterface) {
-        match (self.0, interface.connection_state()) {
-            (false, ConnectionState::Reconnecting) => {
-                output::warn("the server is away: it is called until it is back");
-            }
-            (true, ConnectionState::Connected) => output::note("the server is back"),
+        let [away, back] = self.words;
+        match (self.is_away, interface.connection_state()) {
+            (false, ConnectionState::Reconnecting) => output::warn(away),
+            (true, ConnectionState::Connected) => output::note(back),
             _ => return,
         }
-        self.0 = !self.0;
+        self.is_away = !self.is_away;
     }
 }
 

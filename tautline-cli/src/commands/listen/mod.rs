@@ -165,7 +165,7 @@ fn print_messages(
     let mut clock = StatsClock::new(args.stats_every);
     let mut drop_warnings = DropWarnings::new();
     let mut other_wire = OtherWire::default();
-    let mut server_away = ServerAway::default();
+    let mut server_away = ServerAway::of(interface);
     let mut printer = Printer::new(args)?;
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 && !interrupt.is_asked() {

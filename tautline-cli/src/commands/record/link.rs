@@ -29,7 +29,7 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
         Some(address) => output::note(format_args!("listening on {address}")),
         None => output::note("connected"),
     }
-    let mut server_away = ServerAway::default();
+    let mut server_away = ServerAway::of(&interface);
     while recording.goes_on() {
         server_away.look(&interface);
         let mut received = wait_over(interface.receive(Some(LOOK_EVERY)))?;
