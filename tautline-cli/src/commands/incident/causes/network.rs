@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::super::story::{Received, Story};
 use super::cause::{Cause, Kind};
 use super::counts::BURST;
+use super::flood::flood_of_a_peer;
 use super::silence::{DELAY_NS, delayed_silence, ended_silence};
 
 pub(super) fn path_shrunk(story: &Story) -> Option<Cause> {
@@ -17,8 +18,9 @@ pub(super) fn path_shrunk(story: &Story) -> Option<Cause> {
         );
         Some(Cause::new(Kind::PathShrunk, sentence))
     });
-    // What the kernel of this end has dropped was not lost on the path.
-    told.or_else(|| silently_shrunk(story).filter(|_| story.kernel_drops() == 0))
+    // What the kernel of this end has dropped was not lost on the path. Only Linux counts that, so elsewhere a flood must show it.
+    let is_lost_here = || story.kernel_drops() > 0 || flood_of_a_peer(story).is_some();
+    told.or_else(|| silently_shrunk(story).filter(|_| !is_lost_here()))
 }
 
 /// Every path carries datagrams that are smaller than this.

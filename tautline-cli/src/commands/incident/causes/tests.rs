@@ -105,6 +105,23 @@ fn a_flood_that_is_short_is_named_beside_a_fast_peer() {
     assert_eq!(names(&story).first(), Some(&"flood"));
 }
 
+/// A peer sends packs of messages for a moment. The last of them found no room in the kernel, which nobody counted.
+#[test]
+fn what_a_flood_of_a_peer_loses_at_this_end_is_no_shrunk_path() {
+    let mut story = Story { cause_at: TRIP, ..Story::default() };
+    story.peers.insert(PeerId::none(), PEER.parse().expect("an address"));
+    // The time before the end, the first number, how many there are, how far apart, and how large.
+    for (before, first, count, apart, len) in [
+        (2_500 * MS, 0, 75, 20 * MS, 60),
+        (1_000 * MS, 75, 2_500, MS / 10, 1_200),
+        (700 * MS, 3_000, 35, 20 * MS, 60),
+    ] {
+        let new = |number| Received { len, ..received(TRIP - before + apart * number, first + number) };
+        story.received.extend((0..count).map(new));
+    }
+    assert_eq!(names(&story), ["network loss"]);
+}
+
 #[test]
 fn replaced_messages_are_named_only_if_nothing_else_was_found() {
     let heard = |number| Heard {
