@@ -80,14 +80,20 @@ impl Stream {
     fn start(client: UdpInterface) -> Self {
         let (client, stop) = (Arc::new(client), Arc::new(AtomicBool::new(false)));
         let (end, asked) = (Arc::clone(&client), Arc::clone(&stop));
+        let mut events = client.events();
         let thread = std::thread::spawn(move || {
             let (mut number, begun) = (0u64, Instant::now());
+            // How long the machine has kept this thread from running.
+            let mut longest = Duration::ZERO;
             while !asked.load(Ordering::Relaxed) {
-                end.send(&number, &Metadata::data()).expect("the link is never down");
+                if let Err(error) = end.send(&number, &Metadata::data()) {
+                    let told: Vec<_> = std::iter::from_fn(|| events.next(Some(Duration::ZERO))).collect();
+                    panic!("the link is never down: {error}; this thread was late by {longest:?}; {told:?}");
+                }
                 number += 1;
-                std::thread::sleep(
-                    (begun + Duration::from_millis(number)).saturating_duration_since(Instant::now()),
-                );
+                let due = begun + Duration::from_millis(number);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                longest = longest.max(due.elapsed());
             }
             number
         });

@@ -211,7 +211,8 @@ fn a_batch_arrives_in_order_and_whole() {
         let server = roomy(server_config(wire));
         let client = client(client_config(&server));
         let numbers: Vec<u64> = (0..count).collect();
-        assert_eq!(client.publisher(Metadata::data()).send_batch(&numbers), Ok(Sent::Written));
+        // Written, or queued while the driver writes a heartbeat.
+        client.publisher(Metadata::data()).send_batch(&numbers).unwrap();
         assert_all_came(&server, count);
         assert_exact(&client.statistics(), &server, count);
     }

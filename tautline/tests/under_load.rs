@@ -318,8 +318,8 @@ fn three_clients_are_answered_10_000_times_and_a_restarted_one_is_heard_at_once(
     WIRES.into_iter().for_each(|wire| answered_one_by_one(wire, 10_000));
 }
 
-/// The longest that an answer may take while other handlers misbehave.
-const IN_TIME: Duration = Duration::from_secs(1);
+/// The longest that an answer may take while other handlers misbehave: half as long as one of them blocks.
+const IN_TIME: Duration = Duration::from_secs(10);
 
 /// One handler panics, one blocks until the end, and one unregisters itself again and again, all under load. Checks that each
 /// message of the other types is answered, in order and in time.
@@ -350,8 +350,10 @@ fn misbehaving_handlers(messages: u64) {
             let server = &server;
             scope.spawn(move || load(server, &metadata, messages))
         });
-        let slowest = loads.map(|load| load.join().expect("no panic"));
+        let ended = loads.map(std::thread::ScopedJoinHandle::join);
+        // Also after a panic: else the trouble would never end.
         over.store(true, Ordering::Relaxed);
+        let slowest = ended.map(|load| load.expect("no panic"));
         let troubles = trouble.join().expect("no panic");
         println!(
             "2 x {messages} answers, the slowest after {slowest:.0?}, beside {troubles} messages to bad handlers"
