@@ -9,7 +9,7 @@ use tautline_proto::SessionId;
 use tautline_proto::wire::native::{self, Control, Header};
 
 use crate::machine::socket::place::Place;
-use crate::machine::socket::{Received, Socket};
+use crate::machine::socket::{Arrived, Received, Socket};
 
 /// The most addresses that are tried, from the first on.
 const MOST: usize = 4;
@@ -51,10 +51,10 @@ fn call(own: &Place, address: SocketAddr) -> io::Result<Answer> {
     let socket = Socket::connect(&Place { address, ..own.clone() })?;
     socket.send(&hello()?, address)?;
     let until = Instant::now() + PATIENCE;
-    let mut buffer = [0; 256];
+    let (mut buffer, mut arrived) = ([0; 256], Arrived::default());
     while Instant::now() < until {
-        match socket.receive(&mut buffer) {
-            Received::Datagrams(_) => return Ok(Answer::Came),
+        match socket.receive(&mut buffer, &mut arrived) {
+            Received::Datagrams => return Ok(Answer::Came),
             Received::Unreachable(..) | Received::Failed(_) => return Ok(Answer::Refused),
             Received::Empty => std::thread::sleep(LOOK),
         }

@@ -55,7 +55,7 @@ use crate::handlers::Dispatcher;
 use crate::machine::clock::Clock;
 use crate::machine::fault::SocketFault;
 use crate::machine::life::Life;
-use crate::machine::socket::{Granted, RECEIVE_BUFFER, Socket, SocketWaiter};
+use crate::machine::socket::{Arrived, Granted, RECEIVE_BUFFER, Received, Socket, SocketWaiter};
 use crate::message::borrowed::MessageRef;
 use crate::sending::coalescer::CoalescerWatch;
 use crate::sending::reply::Reply;
@@ -155,15 +155,23 @@ pub(crate) struct Turner {
     impaired: Impaired,
 }
 
-/// Where datagrams are read to, and where a classic payload is rewritten.
+/// Where datagrams are read to, what the latest read has brought, and where a classic payload is rewritten.
 struct Buffers {
     datagram: Vec<u8>,
+    arrived: Arrived,
     scratch: Vec<u8>,
 }
 
 impl Default for Buffers {
     fn default() -> Self {
-        Self { datagram: vec![0; RECEIVE_BUFFER], scratch: Vec::new() }
+        Self { datagram: vec![0; RECEIVE_BUFFER], arrived: Arrived::default(), scratch: Vec::new() }
+    }
+}
+
+impl Buffers {
+    #[inline]
+    fn read(&mut self, socket: &Socket) -> Received {
+        socket.receive(&mut self.datagram, &mut self.arrived)
     }
 }
 

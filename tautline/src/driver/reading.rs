@@ -14,7 +14,7 @@ use crate::black_box::notes;
 use crate::driver::polling::Next;
 use crate::machine::clock::kernel_wall_now;
 use crate::machine::fault::SocketFault;
-use crate::machine::socket::{Arrived, Received};
+use crate::machine::socket::Received;
 use crate::sync::Arc;
 
 /// The steady clock, which shows `steady`, and the clock of the kernel's stamps, which is read here.
@@ -26,13 +26,23 @@ pub(super) fn clocks(steady: Steady) -> Clocks {
 const WORTH_A_NOTE: Duration = Duration::from_millis(1);
 
 /// The result of waiting for datagrams.
-enum Found {
-    /// Datagrams that were there before the wait began. More may be there.
-    AtOnce(Received),
-    /// Datagrams that came during the wait, and the time after they were read. Probably there are no more.
-    Awaited(Received, Steady),
-    /// No datagram came before the wait was over, at this time.
-    Nothing(Steady),
+struct Found {
+    /// What the read has returned that ended the wait; `None` if the wait was over before.
+    received: Option<Received>,
+    /// When it returned, or the wait was over.
+    at: Steady,
+    /// The datagrams were there before the wait began, so more may be there.
+    at_once: bool,
+}
+
+impl Found {
+    const fn nothing(at: Steady) -> Self {
+        Self { received: None, at, at_once: false }
+    }
+
+    const fn awaited(received: Received, at: Steady) -> Self {
+        Self { received: Some(received), at, at_once: false }
+    }
 }
 
 impl Turner {
@@ -45,40 +55,29 @@ impl Turner {
     pub(super) fn read(&mut self, wait: Option<Duration>, mut sink: Sink<'_>) -> (Now, usize) {
         // There are none after a panic.
         let mut buffers = self.buffers.take().unwrap_or_else(new_buffers);
-        let found = self.find(&mut buffers.datagram, wait);
-        let mut now = match &found {
-            Found::AtOnce(_) => self.has_read(self.clock.steady_now()),
-            Found::Awaited(_, at) => self.has_read(*at),
-            Found::Nothing(at) => {
-                self.read_at = *at;
-                self.clock.now_at(*at)
-            }
-        };
-        let count = self.take_all(found, &mut buffers, &mut now, &mut sink);
+        let Found { received, at, at_once } = self.find(&mut buffers, wait);
+        self.read_at = at;
+        let mut now = self.clock.now_at(at);
+        if !at_once {
+            self.read_in_a_row = 0;
+        }
+        let mut count = 0;
+        if let Some(received) = received {
+            count = self.take_all(received, at_once, &mut buffers, &mut now, &mut sink);
+        }
         if self.socket.has_cleared_error() {
             self.report_errors();
             self.look_at_cleared();
         }
-        let count = count + self.take_impaired(&mut buffers.scratch, now, &mut sink);
+        count += self.take_impaired(&mut buffers.scratch, now, &mut sink);
         self.serve_waiting_stranger(&mut now, &mut buffers.scratch, &mut sink);
         self.buffers = Some(buffers);
         (now, count)
     }
 
-    /// Records that a read had returned at this time.
-    #[inline]
-    #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    fn has_read(&mut self, at: Steady) -> Now {
-        self.read_at = at;
-        if self.socket.is_stamping() {
-            self.arrivals.read(clocks(at));
-        }
-        self.clock.now_at(at)
-    }
-
-    fn find(&mut self, buffer: &mut [u8], wait: Option<Duration>) -> Found {
+    fn find(&mut self, buffers: &mut Buffers, wait: Option<Duration>) -> Found {
         if self.life.is_stopped() {
-            return Found::Nothing(self.clock.steady_now());
+            return Found::nothing(self.clock.steady_now());
         }
         let began = self.clock.steady_now();
         let until = match wait {
@@ -89,7 +88,7 @@ impl Turner {
         let polls = self.polling.polls_first(began);
         let is_due = until.is_some_and(|until| until <= began);
         if polls || is_due || (self.more_may_wait && !self.leaves_look_out(began)) {
-            match self.socket.receive(buffer) {
+            match buffers.read(&self.socket) {
                 Received::Empty => {
                     if self.more_may_wait {
                         self.first_look.found(false);
@@ -98,14 +97,14 @@ impl Turner {
                 }
                 received => {
                     self.first_look.found(true);
-                    return Found::AtOnce(received);
+                    return Found { received: Some(received), at: self.clock.steady_now(), at_once: true };
                 }
             }
         }
         if is_due {
-            return Found::Nothing(began);
+            return Found::nothing(began);
         }
-        if polls { self.poll(buffer, began, until) } else { self.sleep(buffer, began, until) }
+        if polls { self.poll(buffers, began, until) } else { self.sleep(buffers, began, until) }
     }
 
     /// Records that no datagram waits, and that the read which showed it began at this time.
@@ -141,25 +140,25 @@ impl Turner {
 
     /// Polls the socket, and sleeps if that is better.
     #[inline(never)] // leaves the wait that sleeps small
-    fn poll(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Found {
+    fn poll(&mut self, buffers: &mut Buffers, began: Steady, until: Option<Steady>) -> Found {
         // A thread that polls keeps its core from threads of lower priority. Those may be the threads that wait for the
         // messages.
         let Self { shared, reader_seen, .. } = self;
         let is_in_their_way = !self.leads && shared.starve(began, reader_seen);
         let aside = is_in_their_way.then(|| self.shared.realtime.set_priority_aside());
         let mut empty_at = None;
-        let found = self.poll_on(buffer, began, until, &mut empty_at);
+        let found = self.poll_on(buffers, began, until, &mut empty_at);
         if let Some(at) = empty_at {
             self.arrivals.found_empty(at);
         }
         drop(aside);
-        found.unwrap_or_else(|| self.sleep(buffer, self.clock.steady_now(), until))
+        found.unwrap_or_else(|| self.sleep(buffers, self.clock.steady_now(), until))
     }
 
     /// As [`poll`](Self::poll). Sets `empty_at` to the time of the last poll that found nothing.
     fn poll_on(
         &mut self,
-        buffer: &mut [u8],
+        buffers: &mut Buffers,
         began: Steady,
         until: Option<Steady>,
         empty_at: &mut Option<Steady>,
@@ -167,7 +166,7 @@ impl Turner {
         let mut now = self.clock.steady_now();
         loop {
             if self.waiter.is_woken() || until.is_some_and(|until| until <= now) {
-                return Some(Found::Nothing(now));
+                return Some(Found::nothing(now));
             }
             match self.polling.next(began, now) {
                 // No `spin_loop` hint: the poll itself is a system call, and the hint takes a twentieth of its time.
@@ -182,14 +181,14 @@ impl Turner {
                     now = back;
                 }
             }
-            match self.socket.receive(buffer) {
+            match buffers.read(&self.socket) {
                 Received::Empty => {
                     *empty_at = Some(now);
                     now = self.clock.steady_now();
                 }
                 received => {
                     self.polling.answered();
-                    return Some(Found::Awaited(received, self.clock.steady_now()));
+                    return Some(Found::awaited(received, self.clock.steady_now()));
                 }
             }
         }
@@ -197,45 +196,38 @@ impl Turner {
 
     /// Sleeps until a datagram comes, or until the time `until`. `began` is the present time.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    fn sleep(&mut self, buffer: &mut [u8], began: Steady, until: Option<Steady>) -> Found {
+    fn sleep(&mut self, buffers: &mut Buffers, began: Steady, until: Option<Steady>) -> Found {
         let length = until.map(|until| until.since(began));
         let has_error = match self.waiter.wait(&self.socket, length) {
             Ok(has_error) => has_error,
             Err(error) => {
                 self.socket_failed(&error);
-                return Found::Nothing(self.clock.steady_now());
+                return Found::nothing(self.clock.steady_now());
             }
         };
-        match self.socket.receive(buffer) {
-            Received::Empty => {
-                self.found_empty(began);
-                if has_error {
-                    self.report_errors();
-                }
-                Found::Nothing(self.clock.steady_now())
+        let received = buffers.read(&self.socket);
+        let now = self.clock.steady_now();
+        if matches!(received, Received::Empty) {
+            self.found_empty(began);
+            if has_error {
+                self.report_errors();
             }
-            received => {
-                let now = self.clock.steady_now();
-                self.polling.slept(now.since(began));
-                Found::Awaited(received, now)
-            }
+            return Found::nothing(now);
         }
+        self.polling.slept(now.since(began));
+        Found::awaited(received, now)
     }
 
-    /// Processes what was found, and reads on if more may wait: up to the budget of a turn. While messages are held back, it reads
+    /// Processes what was read, and reads on if more may wait: up to the budget of a turn. While messages are held back, it reads
     /// everything that had come when the turn began to read, up to a larger budget.
-    fn take_all(&mut self, found: Found, buffers: &mut Buffers, now: &mut Now, sink: &mut Sink<'_>) -> usize {
-        let (mut received, mut reads_on) = match found {
-            Found::Nothing(_) => {
-                self.read_in_a_row = 0;
-                return 0;
-            }
-            Found::AtOnce(received) => (received, true),
-            Found::Awaited(received, _) => {
-                self.read_in_a_row = 0;
-                (received, false)
-            }
-        };
+    fn take_all(
+        &mut self,
+        mut received: Received,
+        mut reads_on: bool,
+        buffers: &mut Buffers,
+        now: &mut Now,
+        sink: &mut Sink<'_>,
+    ) -> usize {
         let (mut count, mut bytes, began) = (0, 0, now.steady);
         loop {
             match received {
@@ -256,9 +248,12 @@ impl Turner {
                     self.more_may_wait = true;
                     break;
                 }
-                Received::Datagrams(arrived) => {
-                    bytes += arrived.len;
-                    count += self.take(arrived, buffers, *now, sink);
+                Received::Datagrams => {
+                    if self.socket.is_stamping() {
+                        self.arrivals.read(clocks(now.steady));
+                    }
+                    bytes += buffers.arrived.len;
+                    count += self.take(buffers, *now, sink);
                     reads_on |= self.first_look.has_missed();
                 }
             }
@@ -272,9 +267,10 @@ impl Turner {
                 break;
             }
             self.acknowledge(*now, false);
-            received = self.socket.receive(&mut buffers.datagram);
-            if matches!(received, Received::Datagrams(_)) {
-                *now = self.has_read(self.clock.steady_now());
+            received = buffers.read(&self.socket);
+            if matches!(received, Received::Datagrams) {
+                *now = self.clock.now();
+                self.read_at = now.steady;
             }
         }
         self.acks.may_wait = false;
@@ -304,8 +300,8 @@ impl Turner {
     }
 
     /// Processes datagrams that were read together. Returns how many.
-    fn take(&mut self, arrived: Arrived, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
-        let Buffers { datagram, scratch } = buffers;
+    fn take(&mut self, buffers: &mut Buffers, now: Now, sink: &mut Sink<'_>) -> usize {
+        let Buffers { datagram, scratch, arrived } = buffers;
         let came = self.arrivals.came(arrived.stamp, now.steady);
         if self.first_look.was_left_out() {
             let told = self.arrivals.are_told().then_some(came.at);

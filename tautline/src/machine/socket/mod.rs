@@ -162,7 +162,7 @@ pub(crate) struct Granted {
 }
 
 /// One or more datagrams of one sender, which a read has put into the buffer one after the other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Arrived {
     /// The bytes of all datagrams.
     pub(crate) len: usize,
@@ -180,11 +180,11 @@ impl Arrived {
     }
 
     /// The datagrams in the buffer. An empty datagram counts too.
-    pub(crate) fn datagrams(self, buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
-        let mut rest = Some(&buffer[..self.len]);
+    pub(crate) fn datagrams<'a>(&self, buffer: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let (mut rest, each) = (Some(&buffer[..self.len]), self.each.max(1));
         std::iter::from_fn(move || {
             let bytes = rest?;
-            let (datagram, others) = bytes.split_at(self.each.max(1).min(bytes.len()));
+            let (datagram, others) = bytes.split_at(each.min(bytes.len()));
             rest = (!others.is_empty()).then_some(others);
             Some(datagram)
         })
@@ -194,8 +194,8 @@ impl Arrived {
 /// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Datagrams arrived.
-    Datagrams(Arrived),
+    /// Datagrams arrived. The read has filled in which.
+    Datagrams,
     /// No datagram waits.
     Empty,
     /// The network reports an error of an earlier datagram. At a client, that was for the server.
@@ -463,17 +463,18 @@ impl Socket {
         calls::has_waiting(&self.udp)
     }
 
-    /// Reads without blocking: one datagram, or several of one sender if the kernel has them together.
+    /// Reads without blocking: one datagram, or several of one sender if the kernel has them together. Fills in `arrived` if there
+    /// are any.
     ///
     /// Datagrams come before the errors of earlier datagrams where those have a queue of their own:
     /// [`has_cleared_error`](Self::has_cleared_error) tells of them.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     #[inline(never)] // three calls of it
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Received {
+    pub(crate) fn receive(&self, buffer: &mut [u8], arrived: &mut Arrived) -> Received {
         let mut tries = 1;
         loop {
-            match self.read(buffer) {
-                Ok(arrived) => return Received::Datagrams(arrived),
+            match self.read(buffer, arrived) {
+                Ok(()) => return Received::Datagrams,
                 Err(error) if calls::found_nothing(&error) => {
                     // It is the number of an error and holds no memory. To drop it would be a call.
                     std::mem::forget(error);
@@ -507,18 +508,20 @@ impl Socket {
     }
 
     #[inline(always)] // into the one function that reads
-    fn read(&self, buffer: &mut [u8]) -> io::Result<Arrived> {
+    fn read(&self, buffer: &mut [u8], arrived: &mut Arrived) -> io::Result<()> {
         if self.asks_for_more.load(Ordering::Relaxed) {
-            let (arrived, at) = platform::receive(&self.udp, buffer, self.is_client)?;
+            let at = platform::receive(&self.udp, buffer, self.is_client, arrived)?;
             if let (Some(at), Some(from)) = (at, arrived.from) {
                 self.sources.arrived(from, at);
             }
-            return Ok(arrived);
+            return Ok(());
         }
-        match self.is_client {
-            true => calls::receive(&self.udp, buffer).map(|len| Arrived::one(len, None)),
-            false => calls::receive_from(&self.udp, buffer).map(|(len, from)| Arrived::one(len, Some(from))),
-        }
+        let (len, from) = match self.is_client {
+            true => (calls::receive(&self.udp, buffer)?, None),
+            false => calls::receive_from(&self.udp, buffer).map(|(len, from)| (len, Some(from)))?,
+        };
+        *arrived = Arrived::one(len, from);
+        Ok(())
     }
 }
 

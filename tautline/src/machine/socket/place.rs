@@ -191,7 +191,7 @@ pub(super) fn has_address(ip: IpAddr) -> bool {
 mod tests {
     use super::*;
     #[cfg(unix)]
-    use crate::machine::socket::Received;
+    use crate::machine::socket::{Arrived, Received};
 
     #[cfg(unix)]
     fn local(host: &str) -> SocketAddr {
@@ -208,7 +208,7 @@ mod tests {
         let mut buffer = [0; 16];
         (0..1_000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(1));
-            matches!(socket.receive(&mut buffer), Received::Datagrams(_))
+            matches!(socket.receive(&mut buffer, &mut Arrived::default()), Received::Datagrams)
         })
     }
 
@@ -265,7 +265,7 @@ mod tests {
         for is_client in [true, false] {
             let socket = Socket::open(&place, is_client).unwrap();
             assert_eq!(socket.local_address(), None);
-            assert!(matches!(socket.receive(&mut [0; 16]), Received::Empty));
+            assert!(matches!(socket.receive(&mut [0; 16], &mut Arrived::default()), Received::Empty));
             assert!(socket.send(b"nowhere", local("127.0.0.1")).is_err());
         }
     }

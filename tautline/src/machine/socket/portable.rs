@@ -53,8 +53,15 @@ pub(super) const fn tell_destination(_: &UdpSocket, _: SocketAddr) -> bool {
 }
 
 /// Never called: only coalesced or stamped datagrams need it, and this system has neither.
-pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8], _: bool) -> io::Result<(Arrived, Option<Source>)> {
-    udp.recv_from(buffer).map(|(len, from)| (Arrived::one(len, Some(from)), None))
+pub(super) fn receive(
+    udp: &UdpSocket,
+    buffer: &mut [u8],
+    _: bool,
+    arrived: &mut Arrived,
+) -> io::Result<Option<Source>> {
+    let (len, from) = udp.recv_from(buffer)?;
+    *arrived = Arrived::one(len, Some(from));
+    Ok(None)
 }
 
 pub(super) const fn refuses_recvmsg(_: &UdpSocket) -> Option<io::Error> {

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
 use super::place::Place;
-use super::{IpFragments, Received, Socket};
+use super::{Arrived, IpFragments, Received, Socket};
 
 /// A non-blocking socket that answers from where it was called, also if it is bound to all addresses of this host.
 ///
@@ -45,13 +45,14 @@ impl ServerSocket {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none, and those of recvmsg(2).
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let received = self.0.receive(buffer);
+        let mut arrived = Arrived::default();
+        let received = self.0.receive(buffer, &mut arrived);
         if self.0.has_cleared_error() {
             // Unread errors would take room from datagrams, and end every wait at once.
             self.0.take_errors().for_each(drop);
         }
         match received {
-            Received::Datagrams(arrived) => {
+            Received::Datagrams => {
                 let from = arrived.from.ok_or(io::ErrorKind::Unsupported)?;
                 Ok((arrived.len, from))
             }

@@ -57,8 +57,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::machine::socket::Received;
     use crate::machine::socket::place::Place;
+    use crate::machine::socket::{Arrived, Received};
 
     /// Longer than any wait here takes that something ends.
     const LONG: Duration = Duration::from_secs(20);
@@ -73,7 +73,7 @@ mod tests {
         loop {
             let left = LONG.checked_sub(began.elapsed()).expect("a datagram ends the wait");
             waiter.wait(socket, Some(left)).unwrap();
-            if let Received::Datagrams(_) = socket.receive(&mut buffer) {
+            if let Received::Datagrams = socket.receive(&mut buffer, &mut Arrived::default()) {
                 return buffer[0];
             }
         }
@@ -135,7 +135,7 @@ mod tests {
         let client = Socket::connect(&Place::at(gone)).unwrap();
         let (waiter, _waker) = SocketWaiter::new().unwrap();
         client.send(b"to nobody", gone).unwrap();
-        while !matches!(client.receive(&mut [0; 16]), Received::Unreachable(..)) {
+        while !matches!(client.receive(&mut [0; 16], &mut Arrived::default()), Received::Unreachable(..)) {
             waiter.wait(&client, Some(LONG)).unwrap();
         }
         let (server, to) = (Socket::bind(gone).unwrap(), client.address());

@@ -27,7 +27,7 @@ pub(in crate::machine::socket) fn refuses_sendmsg(udp: &UdpSocket) -> Option<io:
 
 /// Tries recvmsg(2) on a socket to which nothing was sent. Returns the refusal.
 pub(in crate::machine::socket) fn refuses_recvmsg(udp: &UdpSocket) -> Option<io::Error> {
-    receive(udp, &mut [], true).err().filter(refuses_call)
+    receive(udp, &mut [], true, &mut Arrived::default()).err().filter(refuses_call)
 }
 
 /// Whether this kernel knows UDP segmentation offload (Linux 4.18). Setting the size to 0 changes nothing.
@@ -137,14 +137,15 @@ fn append<T>(control: &mut Control, used: usize, kind: (libc::c_int, libc::c_int
     space
 }
 
-/// Reads one datagram, or several of one sender, with their size and time stamp, and the address of this host that they were
-/// for.
+/// Reads one datagram, or several of one sender, with their size and time stamp. Returns the address of this host that they were
+/// for, if that is asked for and a reply can come from it.
 #[inline(always)] // into the one function that reads
 pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
     is_client: bool,
-) -> io::Result<(Arrived, Option<Source>)> {
+    arrived: &mut Arrived,
+) -> io::Result<Option<Source>> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::uninit();
     let mut control: Control = [0; 16];
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
@@ -169,10 +170,9 @@ pub(in crate::machine::socket) fn receive(
         // SAFETY: recvmsg has written `msg_namelen` bytes of an address to `name`.
         false => Some(unsafe { socket_address(name.as_ptr(), header.msg_namelen) }?),
     };
-    let mut arrived = Arrived::one(len, from);
+    *arrived = Arrived::one(len, from);
     // SAFETY: `header` and its control buffer are as recvmsg has left them.
-    let at = unsafe { read_control(&header, &mut arrived) };
-    Ok((arrived, at))
+    Ok(unsafe { read_control(&header, arrived) })
 }
 
 /// Reads the size and the time stamp from the control messages. Returns the address of this host that they name, if a reply

@@ -144,7 +144,8 @@ pub(in crate::machine::socket) fn receive(
     udp: &UdpSocket,
     buffer: &mut [u8],
     is_client: bool,
-) -> io::Result<(Arrived, Option<Source>)> {
+    arrived: &mut Arrived,
+) -> io::Result<Option<Source>> {
     let receive = recvmsg(udp)?;
     let (mut name, mut control): (Name, Control) = (Name::default(), [0; 16]);
     let mut parts = winsock::WSABUF { len: small(buffer.len()), buf: buffer.as_mut_ptr() };
@@ -169,7 +170,8 @@ pub(in crate::machine::socket) fn receive(
     };
     let from = if is_client { None } else { Some(socket_address(&name)?) };
     let told = (message.Control.len as usize).min(size_of::<Control>());
-    Ok((Arrived::one(len, from), source(&control, told)))
+    *arrived = Arrived::one(len, from);
+    Ok(source(&control, told))
 }
 
 /// The address of this host in the first `told` bytes of control messages, if a reply can come from it.
