@@ -411,6 +411,17 @@ impl MessageRef<'_> {
     }
 }
 
+impl MessageRef<'_> {
+    /// Returns whether it owns memory. Then it must be dropped.
+    #[inline]
+    pub(crate) const fn owns_memory(&self) -> bool {
+        let Self { message_id, source, destination, correlation_id, .. } = self;
+        matches!(message_id, Id::Text(Cow::Owned(_)) | Id::Json(_))
+            || matches!(correlation_id, Some(Id::Text(Cow::Owned(_)) | Id::Json(_)))
+            || matches!((source, destination), (Some(Cow::Owned(_)), _) | (_, Some(Cow::Owned(_))))
+    }
+}
+
 impl Default for MessageRef<'_> {
     /// As [`MessageRef::new`], with an empty raw payload.
     #[inline]

@@ -41,11 +41,15 @@ pub type PayloadCheck = Arc<dyn Fn(ContentType, &[u8]) -> Result<(), DropReason>
 /// The configuration of an endpoint. The endpoint does not check the values.
 #[derive(Clone)]
 #[non_exhaustive]
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 pub struct EndpointConfig {
     /// Whether the endpoint is a server or a client.
     pub role: Role,
     /// The wire.
     pub wire: WireFormat,
+    /// The largest payload that is accepted, in bytes.
+    pub max_message_size: usize,
     /// The name of the interface, of at most [`MAX_NAME`](crate::wire::native::MAX_NAME) bytes.
     pub name: String,
     /// The networks whose hosts may become peers of a server. Empty: every host may.
@@ -58,8 +62,6 @@ pub struct EndpointConfig {
     pub liveness_timeout: Duration,
     /// A server removes a peer that was not heard for this time.
     pub peer_expiry: Duration,
-    /// The largest payload that is accepted, in bytes.
-    pub max_message_size: usize,
     /// The size of the largest datagram that is sent and probed, in bytes (native). Up to 1,200 nothing is probed.
     pub datagram_size: usize,
     /// How often a reliable message is sent at most, the first time included (native).

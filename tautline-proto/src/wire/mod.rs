@@ -9,5 +9,5 @@ pub mod native;
 /// Returns the CRC-32 of these bytes, as native datagrams have it (IEEE 802.3). MCAP files have the same.
 #[must_use]
 pub fn crc32(bytes: &[u8]) -> u32 {
-    crc32fast::hash(bytes)
+    native::crc(bytes)
 }

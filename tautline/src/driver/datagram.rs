@@ -123,7 +123,7 @@ impl Judging<'_> {
         if self.can_be_held {
             give_right(self.rights, messages, judged);
         }
-        self.hand_out(messages.message(), arrival, judged.as_ref().unwrap_or(&Limits::NONE), outlets, sink);
+        self.hand_out(messages.message(), arrival, judged.as_ref(), outlets, sink);
     }
 
     /// Asks whether a message is fresh, and whether a latch lets it pass. Sets its limits.
@@ -167,12 +167,15 @@ impl Judging<'_> {
         &mut self,
         message: &MessageRef<'_>,
         arrival: &Arrival,
-        limits: &Limits,
+        limits: Option<&Limits>,
         outlets: &mut Outlets<'_>,
         sink: &mut Sink<'_>,
     ) {
         // An answer is not held back: its request waits for it.
-        if self.held.wants(limits, self.has_waited) && !self.shared.requests.expect(message, arrival) {
+        if let Some(limits) = limits
+            && self.held.wants(limits, self.has_waited)
+            && !self.shared.requests.expect(message, arrival)
+        {
             let (held, shared) = (&mut *self.held, self.shared);
             hold_back(held, (shared, outlets.told), self.refusals, message, arrival, limits);
         } else if !outlets.offer(message, arrival, limits, sink) {
@@ -303,11 +306,12 @@ impl Turner {
             }
             let rule = judging.freshness.rule(message);
             if is_plain && rule.is_none() && message.lifespan.is_none() {
-                outlets.offer(message, &arrival, &Limits::NONE, sink);
+                outlets.offer(message, &arrival, None, sink);
                 continue;
             }
             judging.pass(&mut messages, rule, (&arrival, &ages), &mut judged, &mut outlets, sink);
         }
+        drop(messages);
         // If a handler has ended the connection, another one may have taken its place.
         if !self.life.is_orphaned() {
             self.settle(now);

@@ -48,7 +48,7 @@ impl Outlets<'_> {
         self.watching.as_ref().is_some_and(|watching| watching.refuses(message, arrival))
     }
 
-    /// Offers a message to every receiver, unless a watchdog stops it. Returns whether it was offered; if not, the caller
+    /// Offers a message to every receiver, unless a watchdog stops it. `limits`: `None` if it has none. Returns whether it was offered; if not, the caller
     /// counts it as `Latched`.
     #[inline]
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
@@ -56,16 +56,17 @@ impl Outlets<'_> {
         &mut self,
         message: &MessageRef<'_>,
         arrival: &Arrival,
-        limits: &Limits,
+        limits: Option<&Limits>,
         sink: &mut Sink<'_>,
     ) -> bool {
         let Self { shared, dispatcher, life, inbox_is_on, watching, told } = self;
         let admitted;
         let limits = match watching {
             Some(watching) if watching.watches(message) => {
+                let limits = limits.unwrap_or(&Limits::NONE);
                 let Some(limited) = watching.admit(message, arrival, limits) else { return false };
                 admitted = limited;
-                &admitted
+                Some(&admitted)
             }
             _ => limits,
         };
@@ -84,7 +85,7 @@ impl Outlets<'_> {
             let is_handled = has_handler || sink.is_some();
             in_inbox = offer_to_inbox(shared, life, message, arrival, limits, is_handled);
         }
-        if let Some(keep) = limits.keep {
+        if let Some(keep) = limits.and_then(|limits| limits.keep) {
             // A message that a handler or the caller has seen, and that nobody reads from the inbox, is not news.
             if let Some(stream) = in_inbox
                 && !has_handler
@@ -108,7 +109,7 @@ fn offer_to_inbox(
     life: &Life,
     message: &MessageRef<'_>,
     arrival: &Arrival,
-    limits: &Limits,
+    limits: Option<&Limits>,
     is_handled: bool,
 ) -> Option<Stream> {
     if life.is_orphaned() {
@@ -116,7 +117,8 @@ fn offer_to_inbox(
         shared.inbox.miss();
         return None;
     }
-    shared.inbox.offer(message, *arrival, Limits { is_handled, ..limits.clone() })
+    let limits = limits.cloned().unwrap_or_default();
+    shared.inbox.offer(message, *arrival, Limits { is_handled, ..limits })
 }
 
 /// Messages that are held back until the end of the turn.
@@ -180,7 +182,7 @@ impl Turner {
                     let watching = Watching::of(watchdogs.load(), shared, now.steady);
                     let inbox_is_on = *inbox_is_on;
                     let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
-                    if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), &kept.limits, sink) {
+                    if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), Some(&kept.limits), sink) {
                         continue;
                     }
                     DropReason::Latched

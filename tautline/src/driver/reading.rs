@@ -1,6 +1,5 @@
 //! The first half of a turn: waits for datagrams, and reads them. [`datagram`](super::datagram) hands their messages out.
 
-use std::io;
 use std::time::Duration;
 
 use tautline_proto::{Instant as Steady, Now};
@@ -230,31 +229,24 @@ impl Turner {
     ) -> usize {
         let (mut count, mut bytes, began) = (0, 0, now.steady);
         loop {
-            match received {
-                Received::Empty => {
-                    self.arrivals.found_empty(now.steady);
-                    self.more_may_wait = false;
-                    self.read_in_a_row = 0;
-                    break;
+            if let Received::Datagrams = received {
+                if self.socket.is_stamping() {
+                    self.arrivals.read(clocks(now.steady));
                 }
-                Received::Unreachable(error) => {
-                    self.was_unreachable(error);
-                    count += 1;
-                }
-                Received::Failed(error) => {
-                    self.failed(error);
-                    // Counted like a datagram: what waits is still there, and its age goes on.
-                    count += 1;
+                bytes += buffers.arrived.len;
+                count += self.take(buffers, *now, sink);
+                reads_on |= self.first_look.has_missed();
+            } else if let Received::Empty = received {
+                self.arrivals.found_empty(now.steady);
+                self.more_may_wait = false;
+                self.read_in_a_row = 0;
+                break;
+            } else {
+                // Counted like a datagram: if the read has failed, what waits is still there, and its age goes on.
+                count += 1;
+                if self.has_failed(received) {
                     self.more_may_wait = true;
                     break;
-                }
-                Received::Datagrams => {
-                    if self.socket.is_stamping() {
-                        self.arrivals.read(clocks(now.steady));
-                    }
-                    bytes += buffers.arrived.len;
-                    count += self.take(buffers, *now, sink);
-                    reads_on |= self.first_look.has_missed();
                 }
             }
             self.more_may_wait = !reads_on
@@ -286,17 +278,18 @@ impl Turner {
         count
     }
 
+    /// Reports an error. Returns whether the read has failed; if not, it is about an earlier datagram.
     #[cold]
-    fn was_unreachable(&mut self, error: io::Error) {
-        self.reported(self.server, &error);
-        // It is dropped here, so that the loop over what was read does not contain the code for that.
-        drop(error);
-    }
-
-    #[cold]
-    fn failed(&mut self, error: io::Error) {
-        self.socket_failed(&error);
-        drop(error);
+    fn has_failed(&mut self, received: Received) -> bool {
+        match received {
+            Received::Unreachable(error) => self.reported(self.server, &error),
+            Received::Failed(error) => {
+                self.socket_failed(&error);
+                return true;
+            }
+            Received::Datagrams | Received::Empty => {}
+        }
+        false
     }
 
     /// Processes datagrams that were read together. Returns how many.

@@ -299,11 +299,11 @@ fn enqueue<R: Send + 'static>(
     reply: &mut Option<R>,
     message: &MessageRef<'_>,
     arrival: &Arrival,
-    limits: &Limits,
+    limits: Option<&Limits>,
 ) -> bool {
     let reply = reply.take().expect("the caller has made it");
     let job = HandlerJob { message: Message::copy(pool, message, *arrival), reply };
-    queue.offer(message.priority, limits.clone(), job)
+    queue.offer(message.priority, limits.cloned().unwrap_or_default(), job)
 }
 
 impl<R: Send + 'static> Dispatcher<R> {
@@ -333,7 +333,7 @@ impl<R: Send + 'static> Dispatcher<R> {
         &mut self,
         message: &MessageRef<'_>,
         arrival: &Arrival,
-        limits: &Limits,
+        limits: Option<&Limits>,
         reply: impl FnOnce(&mut Option<R>),
     ) -> bool {
         self.refresh();

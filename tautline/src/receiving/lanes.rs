@@ -15,12 +15,14 @@ pub(crate) const LANES: usize = Priority::ALL.len();
 /// An item that is taken out of the middle leaves a gap. The gap is removed when it comes to the front, or when there are
 /// more gaps than items. So taking out costs a binary search, and moves nothing.
 #[derive(Debug)]
+// The length comes last, beside what follows in the driver: each turn asks for it, and needs nothing else if it is 0.
+#[repr(C)]
 pub(crate) struct Lanes<T> {
     /// From the lowest priority to the highest. Serials rise along each lane.
     lanes: [VecDeque<LaneSlot<T>>; LANES],
-    /// The number of items, and of gaps among them.
-    len: usize,
+    /// The number of gaps among the items, and of items.
     gaps: usize,
+    len: usize,
 }
 
 #[derive(Debug)]

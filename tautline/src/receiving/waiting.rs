@@ -114,8 +114,8 @@ pub(crate) enum Step<T> {
 
 /// The waiting items. Invariant: `shares` and `unhandled` count exactly the items in `lanes`, and `streams` has the serials of exactly the items in `lanes` whose stream has a bound.
 #[derive(Debug)]
+#[repr(C)] // as the lanes
 pub(crate) struct Waiting<T> {
-    lanes: Lanes<WaitingEntry<T>>,
     streams: HashMap<Stream, Depths>,
     shares: Shares,
     /// How many items no handler has.
@@ -123,6 +123,7 @@ pub(crate) struct Waiting<T> {
     /// Empty entries whose memory is reused: as many as streams waited at once so far.
     spare: Vec<Depths>,
     next_serial: u64,
+    lanes: Lanes<WaitingEntry<T>>,
 }
 
 /// The serials of the waiting messages of a stream, by priority, the oldest first.

@@ -10,8 +10,9 @@ use tautline_proto::{Counter, Instant, PeerId};
 use crate::sending::receipt::Tracker;
 use tautline_proto::MessageType;
 
-/// What senders and the driver tell one another without a lock. Written under the transmit lock.
+/// What senders and the driver tell one another without a lock. Written under the transmit lock. In one cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct DeliverySigns {
     /// When the next datagram is due, on the steady clock (ns); `u64::MAX` for never.
     ///

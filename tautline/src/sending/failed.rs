@@ -64,8 +64,9 @@ impl<E: Into<SendError>> From<E> for Box<Failed> {
     }
 }
 
-/// Counters of sending as a whole; written under the transmit lock.
+/// Counters of sending as a whole; written under the transmit lock. In one cache line.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct SendCounters {
     /// When the last message that was sent was given to send, on the steady clock (ns); 0 for never.
     pub(crate) last_sent_ns: Counter,

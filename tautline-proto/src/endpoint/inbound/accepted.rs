@@ -1,6 +1,7 @@
 //! The messages of an accepted datagram, decoded one by one.
 
 use core::hint::cold_path;
+use core::mem::ManuallyDrop;
 
 use super::delivery::KeptMessage;
 use super::digest;
@@ -96,8 +97,8 @@ pub struct Messages<'a> {
     gate: Option<Gate<'a>>,
     /// Writes the black box, if there is one.
     recorder: Option<&'a mut Recorder>,
-    /// The message that was read last, or the only message of a classic datagram.
-    message: MessageRef<'a>,
+    /// The message that was read last, or the only message of a classic datagram. It is dropped only if it owns memory, which few do.
+    message: ManuallyDrop<MessageRef<'a>>,
     /// The only message of a classic datagram, which was not read yet.
     classic: Option<&'a MessageRef<'a>>,
     /// The kind of `message`, if it has no optional fields. `None` after a message that could not be decoded, because
@@ -111,7 +112,7 @@ impl<'a> Iterator for Messages<'a> {
     fn next(&mut self) -> Option<MessageRef<'a>> {
         self.advance()?;
         self.hold();
-        Some(self.message.clone())
+        Some(MessageRef::clone(&self.message))
     }
 }
 
@@ -161,7 +162,7 @@ impl<'a> Messages<'a> {
             not_allowed,
             gate,
             recorder,
-            message: MessageRef { identity, ..MessageRef::default() },
+            message: ManuallyDrop::new(MessageRef { identity, ..MessageRef::default() }),
             // Copied when it is read: a message that may be one of two is made somewhere else and then moved, which is slow.
             classic: accepted.classic.as_ref(),
             bare_kind: None,
@@ -206,7 +207,7 @@ impl<'a> Messages<'a> {
             None => self.decode_next()?,
             Some(message) => {
                 cold_path();
-                self.message = copy_of(message);
+                *self.message = copy_of(message);
                 if !self.is_admitted() {
                     self.counters.messages_dropped.count(DropReason::NotOwner);
                     return None;
@@ -226,7 +227,7 @@ impl<'a> Messages<'a> {
     /// Returns the message that was read last.
     #[must_use]
     #[inline]
-    pub const fn message(&self) -> &MessageRef<'a> {
+    pub fn message(&self) -> &MessageRef<'a> {
         &self.message
     }
 
@@ -317,6 +318,22 @@ impl<'a> Messages<'a> {
         self.kept_since = Some(kept.since);
         Some((kept.frame(), kept.default_id))
     }
+}
+
+impl Drop for Messages<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.message.owns_memory() {
+            cold_path();
+            drop_message(core::mem::take(&mut self.message));
+        }
+    }
+}
+
+/// Drops a message. The call keeps the long code for that out of the path of native messages.
+#[inline(never)]
+fn drop_message(message: MessageRef<'_>) {
+    drop(message);
 }
 
 /// Copies the message of a classic datagram.

@@ -176,14 +176,15 @@ fn write_text(out: &mut Vec<u8>, field: &'static str, text: &str) -> Result<(), 
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 #[inline(never)]
 fn write_id(out: &mut Vec<u8>, field: &'static str, id: Option<&Id<'_>>) -> Result<(), BadText> {
-    match id {
-        None | Some(Id::Null) => {}
-        Some(Id::Text(text)) => write_text(out, field, text)?,
-        Some(Id::Json(text)) => write_text(out, field, text)?,
-        Some(Id::Number(number)) => {
-            out.push(0);
-            out.extend_from_slice(&number.to_be_bytes());
-        }
+    // Most ids are numbers. A `match` of all kinds would read a table of jumps.
+    if let Some(Id::Number(number)) = id {
+        out.push(0);
+        out.extend_from_slice(&number.to_be_bytes());
+        return Ok(());
     }
-    Ok(())
+    match id {
+        Some(Id::Text(text)) => write_text(out, field, text),
+        Some(Id::Json(text)) => write_text(out, field, text),
+        _ => Ok(()),
+    }
 }

@@ -38,6 +38,7 @@ pub use challenge::Challenge;
 pub(crate) use challenge::{CHALLENGE_DATAGRAM_LEN, begins_with_challenge};
 pub(crate) use control::write_ack;
 pub use control::{Ack, Control, Heartbeat, PathProbe, SealedEcho, Token, write_control};
+pub(in crate::wire) use datagram::crc;
 pub use datagram::{Header, begin_datagram, looks_native, parse, seal};
 pub(crate) use datagram::{header_of, unnumbered};
 pub use decode::MessageFrame;

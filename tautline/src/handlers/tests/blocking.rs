@@ -82,14 +82,9 @@ fn messages_of_different_peers_are_handled_at_once_and_in_order_for_each_peer() 
     let peers = [peer(0), peer(1)];
     for (number, from) in (0..).zip([peers[0], peers[0], peers[1], peers[1]]) {
         let message = numbered(number, Priority::Normal).with_message_type(Data);
-        rig.dispatcher.dispatch(
-            &message,
-            &Arrival { peer: from, ..arrival() },
-            &Limits::default(),
-            |reply| {
-                *reply = Some(number);
-            },
-        );
+        rig.dispatcher.dispatch(&message, &Arrival { peer: from, ..arrival() }, None, |reply| {
+            *reply = Some(number);
+        });
     }
     let mut first = [next(&began), next(&began)];
     first.sort_unstable();

@@ -74,7 +74,7 @@ fn an_inline_handler_is_not_called_from_inside_itself() {
     let mut inner = Dispatcher::new(Arc::clone(&rig.handlers), Arc::new(Pool::new()));
     let nested = move |_: &borrowed::MessageRef<'_>, _: &u64| {
         let message = numbered(2, Priority::Normal).with_message_type(Data);
-        assert!(inner.dispatch(&message, &arrival(), &Limits::default(), |reply| *reply = Some(0)));
+        assert!(inner.dispatch(&message, &arrival(), None, |reply| *reply = Some(0)));
     };
     rig.handlers.register(Data.into(), Handler::inline(nested));
     rig.send(Data, 1);

@@ -51,7 +51,7 @@ impl Rig {
 
     fn dispatch(&mut self, message: &MessageRef<'_>) -> bool {
         let tautline_proto::Id::Number(number) = message.message_id else { panic!("not made by `numbered`") };
-        self.dispatcher.dispatch(message, &arrival(), &Limits::default(), |reply| *reply = Some(number))
+        self.dispatcher.dispatch(message, &arrival(), None, |reply| *reply = Some(number))
     }
 
     fn send(&mut self, message_type: MessageType, number: u64) -> bool {

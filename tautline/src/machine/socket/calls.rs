@@ -3,8 +3,11 @@
 //! They call the kernel directly where possible. The functions of the C library are cancellation points. That would cost
 //! 5 % of the time of a poll that finds no datagram.
 
+#![allow(unsafe_code)] // borrows a descriptor
+
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketType};
@@ -37,22 +40,37 @@ pub(super) fn leave(udp: &UdpSocket) {
     let _ = net::connect_unspec(udp);
 }
 
+/// The descriptor. `UdpSocket::as_fd` is a function of another crate, far away from those that send and receive.
+#[inline]
+fn descriptor(udp: &UdpSocket) -> BorrowedFd<'_> {
+    // SAFETY: the socket is borrowed, so its descriptor stays open.
+    unsafe { BorrowedFd::borrow_raw(udp.as_raw_fd()) }
+}
+
 pub(super) fn send(udp: &UdpSocket, datagram: &[u8]) -> io::Result<usize> {
-    Ok(net::send(udp, datagram, SendFlags::DONTWAIT)?)
+    Ok(net::send(descriptor(udp), datagram, SendFlags::DONTWAIT)?)
 }
 
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 pub(super) fn send_to(udp: &UdpSocket, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-    Ok(net::sendto(udp, datagram, SendFlags::DONTWAIT, &to)?)
+    match to {
+        SocketAddr::V4(to) => Ok(net::sendto(descriptor(udp), datagram, SendFlags::DONTWAIT, &to)?),
+        SocketAddr::V6(to) => send_to_v6(udp, datagram, &to),
+    }
+}
+
+#[inline(never)] // leaves the way to an IPv4 address short
+fn send_to_v6(udp: &UdpSocket, datagram: &[u8], to: &SocketAddrV6) -> io::Result<usize> {
+    Ok(net::sendto(descriptor(udp), datagram, SendFlags::DONTWAIT, to)?)
 }
 
 pub(super) fn receive(udp: &UdpSocket, buffer: &mut [u8]) -> io::Result<usize> {
-    let (_, len) = net::recv(udp, buffer, RecvFlags::DONTWAIT)?;
+    let (_, len) = net::recv(descriptor(udp), buffer, RecvFlags::DONTWAIT)?;
     Ok(len)
 }
 
 pub(super) fn receive_from(udp: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    let (_, len, from) = net::recvfrom(udp, buffer, RecvFlags::DONTWAIT)?;
+    let (_, len, from) = net::recvfrom(descriptor(udp), buffer, RecvFlags::DONTWAIT)?;
     Ok((len, from.ok_or(Errno::AFNOSUPPORT)?.try_into()?))
 }
 
