@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 
 use crate::config::Selector;
 use crate::machine::clock::Clock;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, try_lock};
+use crate::sync::driver_flags::DriverFlags;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock, try_lock};
 use tautline_proto::{MessageRef, PeerId};
 
 /// Another peer is followed when the present one was silent for so many periods.
@@ -64,20 +65,18 @@ impl Follower {
 }
 
 /// All cycles that follow messages of one interface.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Followers {
-    /// Whether there are any. Order: relaxed; a cycle that comes or goes may be noticed a message later.
-    any: AtomicBool,
+    /// Its `follows` says whether there are any.
+    flags: Arc<DriverFlags>,
     list: ArcSwap<Vec<Arc<Follower>>>,
     /// Held while the list is changed.
     changing: Mutex<()>,
 }
 
 impl Followers {
-    /// Whether the driver must call [`heard`](Self::heard).
-    #[inline]
-    pub(crate) fn are_there(&self) -> bool {
-        self.any.load(Ordering::Relaxed)
+    pub(crate) fn new(flags: Arc<DriverFlags>) -> Self {
+        Self { flags, list: ArcSwap::default(), changing: Mutex::default() }
     }
 
     /// Tells all followers of a message that was made at `made`.
@@ -100,7 +99,7 @@ impl Followers {
         let _changing = lock(&self.changing);
         let mut list = Vec::clone(&self.list.load());
         change(&mut list);
-        self.any.store(!list.is_empty(), Ordering::Relaxed);
+        self.flags.follows.store(!list.is_empty(), Ordering::Relaxed);
         self.list.store(Arc::new(list));
     }
 }
@@ -153,17 +152,17 @@ mod tests {
 
     #[test]
     fn a_follower_that_is_removed_hears_nothing_more() {
-        let followers = Followers::default();
+        let followers = Followers::new(Arc::default());
         let message = numbered(1, Priority::Normal);
         let follower = Arc::new(Follower::new(message.message_type.into(), Clock::start(), PERIOD));
-        assert!(!followers.are_there());
+        assert!(!followers.flags.are_following());
         followers.add(&follower);
-        assert!(followers.are_there());
+        assert!(followers.flags.are_following());
         let now = Instant::now() + PERIOD;
         followers.heard(&message, PeerId::none(), now, now);
         assert!(follower.take().is_some());
         followers.remove(&follower);
-        assert!(!followers.are_there());
+        assert!(!followers.flags.are_following());
         followers.heard(&message, PeerId::none(), now, now);
         assert!(follower.take().is_none());
     }

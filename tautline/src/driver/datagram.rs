@@ -258,7 +258,7 @@ impl Turner {
         }
         let Self { inbound, shared, dispatcher, life, watchdogs, told, .. } = self;
         let (peer, number, late) = (accepted.peer(), accepted.number(), accepted.is_late());
-        let watching = Watching::of(watchdogs.load(), shared, now.steady);
+        let watching = Watching::of(watchdogs, shared, now.steady);
         let inbox_is_on = self.inbox_is_on;
         let (clock, read_at) = (self.clock, self.read_at);
         // The same for all messages of the datagram, except the time when each was made, which is set below.
@@ -284,7 +284,7 @@ impl Turner {
             number,
             has_waited: now.steady >= came.not_before.plus(PAUSE),
             can_be_held: messages.can_be_held(),
-            is_followed: shared.followers.are_there(),
+            is_followed: shared.flags.are_following(),
         };
         let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
         let is_plain = judging.passes_plain();

@@ -73,8 +73,10 @@ impl Outlets<'_> {
         if let Some(see) = sink {
             see(&borrowed::MessageRef::new(message, arrival));
         }
-        shared.recording.offer(message, arrival);
-        if shared.requests.answer(message, arrival, &shared.pool) {
+        if shared.flags.are_recording() {
+            shared.recording.offer(message, arrival);
+        }
+        if shared.flags.requests_wait() && shared.requests.answer(message, arrival, &shared.pool) {
             return true;
         }
         let has_handler = dispatcher.dispatch(message, arrival, limits, |handle| {
@@ -179,7 +181,7 @@ impl Turner {
                 Some(reason) => reason,
                 None => {
                     let Self { shared, dispatcher, life, inbox_is_on, watchdogs, told, .. } = self;
-                    let watching = Watching::of(watchdogs.load(), shared, now.steady);
+                    let watching = Watching::of(watchdogs, shared, now.steady);
                     let inbox_is_on = *inbox_is_on;
                     let mut outlets = Outlets { shared, dispatcher, life, inbox_is_on, watching, told };
                     if outlets.offer(&kept.item.as_ref(), &kept.item.arrival(), Some(&kept.limits), sink) {

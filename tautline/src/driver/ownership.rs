@@ -65,7 +65,7 @@ impl Turner {
     /// Passes on what users and watchdogs ask for.
     #[inline]
     pub(super) fn look_at_ownership(&mut self, now: Steady) {
-        if self.shared.ownership.take_work() {
+        if self.shared.flags.take_ownership() {
             self.act_on_ownership(now);
         }
     }

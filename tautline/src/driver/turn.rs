@@ -14,6 +14,7 @@ use super::{Sink, TURN_BUDGET, Turner};
 use crate::error::ConnectError;
 use crate::sending::line::Line;
 use crate::sending::sender::Sender;
+use crate::shared::Shared;
 use crate::shared::events::Event;
 
 /// The most turns in a row that put the protocol's timers off because more datagrams wait: some thousand datagrams.
@@ -53,7 +54,7 @@ impl Turner {
         }
         self.look_at_ownership(now.steady);
         #[cfg(feature = "secure")]
-        if self.shared.new_keys.are_waiting() {
+        if self.shared.flags.new_keys_wait() {
             self.take_new_keys(now.steady);
         }
         self.act_on_time(now);
@@ -66,7 +67,7 @@ impl Turner {
         self.look_at_newcomers(now.steady);
         self.look_at_connecting(now);
         // Last, because these run users' code, which may end this connection.
-        if self.shared.requests.have_deadlines() {
+        if self.shared.flags.requests_have_deadlines() {
             self.expire_requests();
         }
         if self.dispatcher.next_deadline().is_some() {
@@ -153,8 +154,8 @@ impl Turner {
         let protocol = earlier(protocol, earlier(self.moving.due(), self.impaired.next_timeout()));
         let protocol = earlier(protocol, self.waiting_strangers.next_deadline());
         let write_on = self.unwritten.then(|| self.clock.steady_now());
-        let requests = &self.shared.requests;
-        let requests = if requests.have_deadlines() { requests.next_deadline() } else { None };
+        let Shared { flags, requests, .. } = &*self.shared;
+        let requests = if flags.requests_have_deadlines() { requests.next_deadline() } else { None };
         let of_users = earlier(self.dispatcher.next_deadline(), requests).map(|due| self.clock.steady(due));
         let acks = if self.acks.are_waiting() { Some(self.acks.due()) } else { None };
         earlier(earlier(protocol, of_users), earlier(earlier(write_on, self.watch_at), acks))

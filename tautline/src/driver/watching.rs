@@ -8,7 +8,7 @@ use crate::message::Arrival;
 use crate::receiving::waiting::Limits;
 use crate::shared::Shared;
 use crate::watchdog::notice::Sighting;
-use crate::watchdog::{List, Sign};
+use crate::watchdog::{List, Sign, Watches};
 
 /// The watchdogs, for messages that are read or handed out now.
 #[derive(Clone, Copy)]
@@ -19,11 +19,16 @@ pub(super) struct Watching<'a> {
     read: Steady,
 }
 
+#[inline(never)] // keeps this code out of the path of links without watchdogs
+fn load(watchdogs: &mut Watches) -> &List {
+    watchdogs.load()
+}
+
 impl<'a> Watching<'a> {
     /// The watchdogs; `None` if there are none.
     #[inline]
-    pub(super) fn of(list: &'a List, shared: &'a Shared, read: Steady) -> Option<Self> {
-        (!list.is_empty()).then_some(Self { list, shared, read })
+    pub(super) fn of(watchdogs: &'a mut Watches, shared: &'a Shared, read: Steady) -> Option<Self> {
+        shared.flags.are_watching().then(|| Self { list: load(watchdogs), shared, read })
     }
 
     /// Records an accepted datagram. `came`: when it arrived, at the earliest. `missing`: how many datagrams of its peer are.

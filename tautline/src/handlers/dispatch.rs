@@ -11,6 +11,7 @@ use super::stats::HandlerStats;
 use super::task::CancelHandle;
 use super::worker::HandlerQueue;
 use crate::config::Selector;
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::latches::Latches;
 use crate::sync::quietly::{DropQuietly, quietly};
 use tautline_proto::Counter;
@@ -280,6 +281,7 @@ pub(crate) struct Dispatcher<R> {
     seen: Option<u64>,
     /// A message has replaced one that its handler had not seen.
     superseded: bool,
+    flags: Arc<DriverFlags>,
     handlers: Arc<Handlers<R>>,
     table: Arc<HandlerTable<R>>,
     /// The inline handler of the last message. Its closure is out until [`release`](Self::release).
@@ -312,6 +314,7 @@ impl<R: Send + 'static> Dispatcher<R> {
         // Handlers may still run for messages of the previous connection.
         let next_check = Some(Instant::now());
         Self {
+            flags: Arc::clone(&handlers.flags),
             handlers,
             pool,
             table: Arc::default(),
@@ -377,7 +380,7 @@ impl<R: Send + 'static> Dispatcher<R> {
     #[inline]
     pub(crate) fn refresh(&mut self) {
         // Acquire, paired with the release in the registry: the table is at least as new as the generation.
-        let generation = self.handlers.generation.load(Ordering::Acquire);
+        let generation = self.flags.handlers.load(Ordering::Acquire);
         if self.seen != Some(generation) {
             self.renew(generation);
         }

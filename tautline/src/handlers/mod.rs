@@ -4,7 +4,7 @@
 //! messages). Uses `receiving`, `message`, `machine`, `config` and `sync`.
 //!
 //! [`Handlers`] is the registry. Any thread may change it at any time, also from inside a handler. The driver has a
-//! [`Dispatcher`], which reads the registry's generation for each message and fetches the table only if it changed.
+//! [`Dispatcher`], which reads for each message how often the table has changed and fetches the table only if it changed.
 //! Inline handlers run on the driver. Each queued handler has its own [backlog](backlog) and [workers](worker).
 //!
 //! The types are generic over `R`, the reply handle. `interface` chooses it, so this folder does not use `sending`.
@@ -21,7 +21,7 @@ mod tests;
 mod worker;
 
 use crate::sync::{Arc, Mutex};
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use dispatch::Dispatcher;
@@ -32,6 +32,7 @@ pub use stats::HandlerStats;
 
 use crate::config::Selector;
 use crate::receiving::lag::Behind;
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::latches::Latches;
 use crate::sync::lock;
 use backlog::HandlerBacklog;
@@ -42,8 +43,8 @@ use worker::HandlerQueue;
 /// The registry of all handlers of an interface.
 pub(crate) struct Handlers<R> {
     registered: Mutex<RegistryState<R>>,
-    /// Changes whenever the table changes; written under the lock of `registered`.
-    generation: AtomicU64,
+    /// Its `handlers` changes whenever the table changes; written under the lock of `registered`.
+    flags: Arc<DriverFlags>,
     /// Whether there are inline handlers. Order: relaxed; written under the lock of `registered`.
     has_inline: AtomicBool,
     has_handlers: AtomicBool,
@@ -71,7 +72,7 @@ pub(crate) fn run_here() -> bool {
 
 impl<R> Handlers<R> {
     /// Makes an empty registry.
-    pub(crate) fn new(defaults: HandlerSettings, latches: Arc<Latches>) -> Self {
+    pub(crate) fn new(defaults: HandlerSettings, latches: Arc<Latches>, flags: Arc<DriverFlags>) -> Self {
         let registered = RegistryState {
             table: Arc::default(),
             leaving: Vec::new(),
@@ -80,7 +81,7 @@ impl<R> Handlers<R> {
         let (registered, defaults) = (Mutex::new(registered), Mutex::new(defaults));
         Self {
             registered,
-            generation: AtomicU64::new(0),
+            flags,
             has_inline: AtomicBool::new(false),
             has_handlers: AtomicBool::new(false),
             has_queued: AtomicBool::new(false),
@@ -124,7 +125,7 @@ impl<R: Send + 'static> Handlers<R> {
             registered.leaving.push(entry.counts());
         }
         registered.sweep();
-        self.generation.fetch_add(1, Ordering::Release);
+        self.flags.handlers.fetch_add(1, Ordering::Release);
         drop(registered);
         // The user's closures and reply handles are dropped here or by the driver, never under the lock.
         drop(old_table);

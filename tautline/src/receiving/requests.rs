@@ -1,7 +1,8 @@
 //! Requests: messages whose sender waits for an answer.
 
+use crate::sync::Ordering;
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::{Arc, Leads, Mutex, Weak};
-use crate::sync::{AtomicUsize, Ordering};
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -72,10 +73,8 @@ type Answer = OneShot<Result<Message, RequestError>>;
 /// The requests that wait for answers.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    /// How many requests wait. Order: relaxed; the driver looks after the request was sent and answered.
-    waiting: AtomicUsize,
-    /// How many of them the driver ends at their deadline. Order: relaxed; the thread that adds one wakes the driver.
-    timed: AtomicUsize,
+    /// Its `requests` and `timed_requests` say how many wait, and how many of them the driver ends at their deadline.
+    flags: Arc<DriverFlags>,
     table: Mutex<Table>,
 }
 
@@ -108,9 +107,9 @@ impl Pending {
 
 impl Requests {
     /// Ids count from `first`, which should differ from that of an earlier process.
-    pub(crate) fn new(first: u64) -> Self {
+    pub(crate) fn new(first: u64, flags: Arc<DriverFlags>) -> Self {
         let table = Table { next: first & !REQUEST_ID, pending: HashMap::new() };
-        Self { waiting: AtomicUsize::new(0), timed: AtomicUsize::new(0), table: Mutex::new(table) }
+        Self { flags, table: Mutex::new(table) }
     }
 
     fn begin(&self, target: Target) -> (u64, Arc<Answer>) {
@@ -119,7 +118,7 @@ impl Requests {
         table.next = (table.next + 1) & !REQUEST_ID;
         let answer = Arc::default();
         table.pending.insert(id, Pending { target, answer: Arc::clone(&answer), deadline: None });
-        self.waiting.store(table.pending.len(), Ordering::Relaxed);
+        self.flags.requests.store(table.pending.len(), Ordering::Relaxed);
         (id, answer)
     }
 
@@ -128,9 +127,9 @@ impl Requests {
         let mut table = lock(&self.table);
         table.pending.get(&id).filter(|pending| is_meant(pending))?;
         let pending = table.pending.remove(&id)?;
-        self.waiting.store(table.pending.len(), Ordering::Relaxed);
+        self.flags.requests.store(table.pending.len(), Ordering::Relaxed);
         if pending.deadline.is_some() {
-            self.timed.fetch_sub(1, Ordering::Relaxed);
+            self.flags.timed_requests.fetch_sub(1, Ordering::Relaxed);
         }
         Some(pending.answer)
     }
@@ -141,20 +140,9 @@ impl Requests {
         let pending = table.pending.get_mut(&id);
         let is_new = pending.is_some_and(|pending| pending.deadline.replace(deadline).is_none());
         if is_new {
-            self.timed.fetch_add(1, Ordering::Relaxed);
+            self.flags.timed_requests.fetch_add(1, Ordering::Relaxed);
         }
         is_new
-    }
-
-    /// Whether requests wait for their answers.
-    pub(crate) fn are_waiting(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-
-    /// Whether the driver must end requests at their deadline.
-    #[inline]
-    pub(crate) fn have_deadlines(&self) -> bool {
-        self.timed.load(Ordering::Relaxed) > 0
     }
 
     /// When the driver must end the next request.
@@ -178,20 +166,16 @@ impl Requests {
         }
     }
 
-    /// Gives a message to the request that it answers. Returns whether there is one.
-    #[inline]
-    pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0 && self.answer_one(message, arrival, pool)
-    }
-
     /// Whether a message would answer a request.
     pub(crate) fn expect(&self, message: &MessageRef<'_>, arrival: &Arrival) -> bool {
         let is_expected =
             |id| lock(&self.table).pending.get(&id).is_some_and(|pending| pending.is_for(arrival));
-        self.waiting.load(Ordering::Relaxed) > 0 && answered_by(message).is_some_and(is_expected)
+        self.flags.requests_wait() && answered_by(message).is_some_and(is_expected)
     }
 
-    fn answer_one(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
+    /// Gives a message to the request that it answers. Returns whether there is one.
+    #[inline(never)] // keeps this code out of the path of messages while no request waits
+    pub(crate) fn answer(&self, message: &MessageRef<'_>, arrival: &Arrival, pool: &Arc<Pool>) -> bool {
         let is_meant = |pending: &Pending| pending.is_for(arrival);
         let Some(answer) = answered_by(message).and_then(|id| self.end(id, is_meant)) else { return false };
         answer.set(Ok(Message::copy(pool, message, *arrival)));
@@ -214,7 +198,7 @@ impl Requests {
         outcome: Outcome,
         role: Role,
     ) {
-        if self.waiting.load(Ordering::Relaxed) == 0 {
+        if !self.flags.requests_wait() {
             return;
         }
         let asked = |pending: &Pending| match pending.target {
@@ -245,8 +229,8 @@ impl Requests {
     /// Ends all requests: the interface was disconnected.
     pub(crate) fn close(&self) {
         let pending = std::mem::take(&mut lock(&self.table).pending);
-        self.waiting.store(0, Ordering::Relaxed);
-        self.timed.store(0, Ordering::Relaxed);
+        self.flags.requests.store(0, Ordering::Relaxed);
+        self.flags.timed_requests.store(0, Ordering::Relaxed);
         pending.into_values().for_each(|pending| pending.answer.set(Err(RequestError::Disconnected)));
     }
 }
@@ -351,7 +335,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_comes_when_the_time_is_over_is_not_lost() {
-        let requests = Arc::new(Requests::new(0));
+        let requests = Arc::new(Requests::new(0, Arc::default()));
         let request = Request::begin(&requests, (None, None), Target::All, Some(Duration::ZERO), |_| Ok(()))
             .expect("begun");
         // What the driver does, but slowly.

@@ -17,6 +17,7 @@ use crate::message::Arrival;
 use crate::message::pool::Pool;
 use crate::receiving::inbox::{Inbox, ReceiveError};
 use crate::receiving::waiting::Limits;
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::latches::Latches;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock, park_until, wait_for};
@@ -43,8 +44,8 @@ pub struct RecordingStatus {
 /// The recording of an interface. Off at first; each connection with a file turns it on.
 pub(crate) struct Recording {
     queue: Arc<Inbox>,
-    /// Whether the driver offers messages. Order: relaxed; a late look costs a message at the beginning or the end.
-    is_on: Arc<AtomicBool>,
+    /// Its `records` says whether the driver offers messages.
+    flags: Arc<DriverFlags>,
     present: Mutex<Option<Present>>,
 }
 
@@ -58,26 +59,19 @@ struct Present {
 
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recording").field("is_on", &self.is_on).finish_non_exhaustive()
+        f.debug_struct("Recording").field("is_on", &self.flags.are_recording()).finish_non_exhaustive()
     }
 }
 
 impl Recording {
-    pub(crate) fn new(pool: Arc<Pool>, latches: Arc<Latches>) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, latches: Arc<Latches>, flags: Arc<DriverFlags>) -> Self {
         let queue = Arc::new(Inbox::new(pool, latches));
-        Self { queue, is_on: Arc::new(AtomicBool::new(false)), present: Mutex::new(None) }
+        Self { queue, flags, present: Mutex::new(None) }
     }
 
-    /// Offers a message to the file, if there is one.
-    #[inline]
-    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: &Arrival) {
-        if self.is_on.load(Ordering::Relaxed) {
-            self.queue_up(message, arrival);
-        }
-    }
-
+    /// Offers a message to the file. Called while there is one.
     #[inline(never)] // keeps this code out of the path of interfaces without a recording
-    fn queue_up(&self, message: &MessageRef<'_>, arrival: &Arrival) {
+    pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: &Arrival) {
         self.queue.offer(message, *arrival, Limits::NONE);
     }
 
@@ -90,12 +84,12 @@ impl Recording {
         let recorder = Recorder::open(RecordingFiles { path: path.clone(), ..RecordingFiles::default() })?;
         self.queue.open(MOST_WAITING, MOST_WAITING_BYTES, InboxPolicy::DropOldest);
         let before = self.counts();
-        self.is_on.store(true, Ordering::Relaxed);
-        let (queue, is_on) = (Arc::clone(&self.queue), Arc::clone(&self.is_on));
-        let write = move || write(recorder, &queue, &is_on, before[1]);
+        self.flags.records.store(true, Ordering::Relaxed);
+        let (queue, flags) = (Arc::clone(&self.queue), Arc::clone(&self.flags));
+        let write = move || write(recorder, &queue, &flags.records, before[1]);
         let thread = thread::Builder::new().name("tautline-record".to_owned()).spawn(write);
         let thread = thread.map_err(|error| {
-            self.is_on.store(false, Ordering::Relaxed);
+            self.flags.records.store(false, Ordering::Relaxed);
             RecordError { path: path.clone(), error }
         })?;
         *lock(&self.present) = Some(Present { path, before, thread: Some(thread) });
@@ -104,7 +98,7 @@ impl Recording {
 
     /// Writes what waits, and ends the file. The driver offers nothing any more.
     pub(crate) fn end(&self) {
-        self.is_on.store(false, Ordering::Relaxed);
+        self.flags.records.store(false, Ordering::Relaxed);
         let thread = lock(&self.present).as_mut().and_then(|present| present.thread.take());
         if let Some(thread) = thread {
             // One that panicked is a bug of ours. The connection ends all the same.
@@ -162,7 +156,7 @@ mod tests {
     #[test]
     fn what_comes_faster_than_it_is_written_is_counted() {
         let folder = std::env::temp_dir().join(format!("tautline-record-fast-{}", std::process::id()));
-        let recording = Recording::new(Arc::new(Pool::new()), Arc::default());
+        let recording = Recording::new(Arc::new(Pool::new()), Arc::default(), Arc::default());
         assert_eq!(recording.status(), None);
         recording.begin(&folder.join("fast.mcap"), 7).expect("a file");
         let (message, arrival) =

@@ -48,6 +48,7 @@ use crate::shared::events::Event;
 use crate::shared::ownership::Ownership;
 use crate::shared::status::Status;
 use crate::shared::subscribers::{CausedBy, EventBus};
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::lock;
 use crate::sync::log::LineLimit;
 use crate::watchdog::{Surroundings, Tell, Watchdogs};
@@ -59,6 +60,7 @@ const SEEN_LATELY: Duration = Duration::from_secs(1);
 // In this order, so that what every message uses shares few cache lines.
 #[repr(C)]
 pub(crate) struct Shared {
+    pub(crate) flags: Arc<DriverFlags>,
     pub(crate) sender: Arc<Sender>,
     pub(crate) requests: Arc<Requests>,
     pub(crate) followers: Arc<Followers>,
@@ -90,26 +92,29 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config, settings: &Settings, caller_driven: bool) -> Self {
         let (role, handler_defaults) = (settings.role, handlers::HandlerSettings::of(settings));
-        let pool = Arc::new(Pool::new());
         let clock = Clock::start();
+        // What every message uses is allocated in a row, before large things. So it takes few pages.
+        let flags = Arc::new(DriverFlags::default());
+        let sender = Arc::new(Sender::new(clock, caller_driven));
+        let pool = Arc::new(Pool::new());
         let (status, log) = (Status::default(), Arc::new(LineLimit::default()));
-        let ownership = Arc::new(Ownership::default());
+        let ownership = Arc::new(Ownership::new(Arc::clone(&flags)));
         let directory = Arc::new(Directory::default());
         let tell = tell(&status.events, &log, &ownership, (role, Arc::clone(&directory)));
-        let watchdogs = Arc::new(Watchdogs::new(clock, tell));
+        let watchdogs = Arc::new(Watchdogs::new(clock, tell, Arc::clone(&flags)));
         let latches = || Arc::clone(&watchdogs.latches);
         // Nothing that was handed out is taken back.
-        let recording = Recording::new(Arc::clone(&pool), Arc::default());
+        let recording = Recording::new(Arc::clone(&pool), Arc::default(), Arc::clone(&flags));
         Self {
             config: Mutex::new(config),
             role,
             clock,
             inbox: Arc::new(Inbox::new(Arc::clone(&pool), latches())),
             pool,
-            handlers: Arc::new(Handlers::new(handler_defaults, latches())),
+            handlers: Arc::new(Handlers::new(handler_defaults, latches(), Arc::clone(&flags))),
             watchdogs,
             #[cfg(feature = "secure")]
-            new_keys: new_keys::NewKeys::default(),
+            new_keys: new_keys::NewKeys::new(Arc::clone(&flags)),
             ownership,
             black_box: BlackBox::default(),
             recording,
@@ -120,9 +125,10 @@ impl Shared {
             readers_behind: Counter::default(),
             first_number: Mutex::new(0),
             realtime: Realtime::default(),
-            sender: Arc::new(Sender::new(clock, caller_driven)),
-            requests: Arc::new(Requests::new(wall_now().as_nanos().cast_unsigned())),
-            followers: Arc::default(),
+            sender,
+            requests: Arc::new(Requests::new(wall_now().as_nanos().cast_unsigned(), Arc::clone(&flags))),
+            followers: Arc::new(Followers::new(Arc::clone(&flags))),
+            flags,
             peers_so_far: AtomicU32::new(0),
         }
     }
@@ -142,7 +148,7 @@ impl Shared {
             *reader_seen = Some(now);
         }
         let is_read = reader_seen.is_some_and(|at| now.since(at) < SEEN_LATELY);
-        is_read || self.requests.are_waiting() || self.handlers.have_queued()
+        is_read || self.flags.requests_wait() || self.handlers.have_queued()
     }
 
     /// Ends sending: tells the peers, and refuses what is sent from now on.

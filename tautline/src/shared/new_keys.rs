@@ -2,32 +2,31 @@
 
 use tautline_proto::secure::Keys;
 
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use crate::sync::driver_flags::DriverFlags;
+use crate::sync::{Arc, Mutex, Ordering, lock};
 
 /// The keys that the driver has not taken over yet. Newer ones replace older ones.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct NewKeys {
     waiting: Mutex<Option<Keys>>,
-    /// Whether `waiting` has something for the driver. Order: set (release) after the keys are there, read (acquire) by the driver.
-    are_waiting: AtomicBool,
+    /// Its `new_keys` says whether `waiting` has something for the driver.
+    flags: Arc<DriverFlags>,
 }
 
 impl NewKeys {
-    pub(crate) fn put(&self, keys: Keys) {
-        *lock(&self.waiting) = Some(keys);
-        self.are_waiting.store(true, Ordering::Release);
+    pub(crate) fn new(flags: Arc<DriverFlags>) -> Self {
+        Self { waiting: Mutex::new(None), flags }
     }
 
-    /// Whether [`take`](Self::take) has something.
-    #[inline]
-    pub(crate) fn are_waiting(&self) -> bool {
-        self.are_waiting.load(Ordering::Acquire)
+    pub(crate) fn put(&self, keys: Keys) {
+        *lock(&self.waiting) = Some(keys);
+        self.flags.new_keys.store(true, Ordering::Release);
     }
 
     /// Takes the keys. Those that come meanwhile are taken, or announced again.
     #[cold]
     pub(crate) fn take(&self) -> Option<Keys> {
-        self.are_waiting.store(false, Ordering::Release);
+        self.flags.new_keys.store(false, Ordering::Release);
         lock(&self.waiting).take()
     }
 }

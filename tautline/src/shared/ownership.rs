@@ -15,8 +15,9 @@ use tautline_proto::{PeerId, StreamId};
 
 use crate::config::Watched;
 use crate::config::{Selector, Wire};
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::oneshot::OneShot;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{Arc, Mutex, Ordering, lock};
 
 /// How many claims and releases of an interface may be open at once.
 const MAX_OPEN_CLAIMS: usize = 32;
@@ -34,19 +35,22 @@ pub struct StreamOwner {
 }
 
 /// What the handles, the driver and the watchdogs share about owners. It outlives single connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ownership {
     /// Written by the driver.
     present: Mutex<BTreeMap<StreamId, (StreamOwner, Tenure)>>,
     freed: Mutex<Vec<Tenure>>,
-    /// Whether `freed` or the claims have something for the driver. Order: set (release) after the entry is there, taken (acquire) by the
-    /// driver.
-    has_work: AtomicBool,
+    /// Its `ownership` says whether `freed` or the claims have something for the driver.
+    flags: Arc<DriverFlags>,
     /// The claims of the present connection, or of the last.
     claims: Mutex<Option<Arc<ClaimQueue>>>,
 }
 
 impl Ownership {
+    pub(crate) fn new(flags: Arc<DriverFlags>) -> Self {
+        Self { flags, present: Mutex::default(), freed: Mutex::default(), claims: Mutex::default() }
+    }
+
     /// Begins a connection: no stream has an owner. Returns the queue of its claims.
     pub(crate) fn begin(&self, wire: Wire) -> Arc<ClaimQueue> {
         lock(&self.present).clear();
@@ -118,14 +122,8 @@ impl Ownership {
         freed.retain(|tenure| !meant.contains(tenure));
         freed.extend(meant);
         drop(freed);
-        self.has_work.store(true, Ordering::Release);
+        self.flags.ownership.store(true, Ordering::Release);
         true
-    }
-
-    /// Whether something was freed or asked since the last call. The driver then takes it.
-    #[inline]
-    pub(crate) fn take_work(&self) -> bool {
-        self.has_work.load(Ordering::Relaxed) && self.has_work.swap(false, Ordering::Acquire)
     }
 
     /// Takes what was freed since the last call.
@@ -137,7 +135,7 @@ impl Ownership {
     pub(crate) fn ask(&self, act: ClaimAct, stream: StreamId) -> Result<Claim, ClaimError> {
         let queue = lock(&self.claims).clone().ok_or(ClaimError::NotConnected)?;
         let claim = queue.ask(act, stream)?;
-        self.has_work.store(true, Ordering::Release);
+        self.flags.ownership.store(true, Ordering::Release);
         Ok(claim)
     }
 }

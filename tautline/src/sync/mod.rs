@@ -4,6 +4,7 @@
 //! Called by every other folder except `config` and `payload`. Uses no other folder.
 
 pub(crate) mod bell;
+pub(crate) mod driver_flags;
 pub(crate) mod latches;
 pub(crate) mod log;
 pub(crate) mod oneshot;

@@ -88,7 +88,7 @@ impl Watchdogs {
             watch.change_peers(|peers| *peers = of_identity);
             list.add(Arc::new(watch), spec.reset_by);
         }
-        self.list.store(Arc::new(list));
+        self.set_list(Arc::new(list));
         running.wake();
         Ok(id)
     }

@@ -18,6 +18,7 @@ use super::watch::{Totals, Watch, WatchdogStats};
 use crate::config::{Selector, WatchId, Watched};
 use crate::machine::clock::Clock;
 use crate::machine::realtime::WatchdogWishes;
+use crate::sync::driver_flags::DriverFlags;
 use crate::sync::latches::{Latch, Latches, MAX_LATCHES};
 use crate::sync::lock;
 use tautline_proto::{MessageType, PeerId};
@@ -32,7 +33,10 @@ pub(crate) type Tell = Arc<dyn Fn(WatchdogEvent) + Send + Sync + UnwindSafe + Re
 pub(crate) struct Watchdogs {
     pub(super) clock: Clock,
     pub(super) tell: Tell,
+    /// Written under the lock of `registered`, by [`set_list`](Self::set_list) alone.
     pub(super) list: Arc<ArcSwap<List>>,
+    /// Its `watches` says whether the list has any.
+    flags: Arc<DriverFlags>,
     pub(super) registered: Mutex<Registered>,
     pub(crate) latches: Arc<Latches>,
     /// Watchdogs of former peers that are still in the list. Order: relaxed, a bound.
@@ -74,11 +78,12 @@ impl Registered {
 
 impl Watchdogs {
     /// A registry whose events go to `tell`.
-    pub(crate) fn new(clock: Clock, tell: Tell) -> Self {
+    pub(crate) fn new(clock: Clock, tell: Tell, flags: Arc<DriverFlags>) -> Self {
         Self {
             clock,
             tell,
             list: Arc::default(),
+            flags,
             registered: Mutex::default(),
             latches: Arc::default(),
             leaving: AtomicUsize::new(0),
@@ -99,6 +104,13 @@ impl Watchdogs {
         templates.chain(watches).any(is_of)
     }
 
+    /// Replaces the list. Called with `registered` locked: so the flag is that of the latest list.
+    pub(super) fn set_list(&self, list: Arc<List>) {
+        let has_any = !list.is_empty();
+        self.list.store(list);
+        self.flags.watches.store(has_any, Ordering::Release);
+    }
+
     pub(super) fn list(&self) -> Arc<List> {
         self.list.load_full()
     }
@@ -108,7 +120,7 @@ impl Watchdogs {
         let mut registered = lock(&self.registered);
         let (kept, others) = self.list.load().split(keep);
         others.iter().for_each(|watch| self.forget(&mut registered, watch, now));
-        self.list.store(Arc::new(kept));
+        self.set_list(Arc::new(kept));
         drop(registered);
         others.len()
     }
@@ -132,7 +144,7 @@ impl Watchdogs {
             let mut kept = List::clone(&list);
             kept.each_peer.retain(|template| template.id != id);
             let template = list.each_peer.iter().find(|template| template.id == id).cloned();
-            self.list.store(Arc::new(kept));
+            self.set_list(Arc::new(kept));
             template
         };
         let failsafe =
@@ -195,7 +207,7 @@ impl Watchdogs {
         let watch = template.watch(peer, running, self.clock.steady(Instant::now()));
         let mut changed = List::clone(&list);
         changed.add_of_peer(Arc::clone(&watch), peer);
-        self.list.store(Arc::new(changed));
+        self.set_list(Arc::new(changed));
         running.look_at_the_list();
         Some(watch)
     }
@@ -236,7 +248,7 @@ impl Watchdogs {
         }
         let mut changed = List::clone(&list);
         changed.of_peers[bucket] = Arc::new(stay);
-        self.list.store(Arc::new(changed));
+        self.set_list(Arc::new(changed));
         if let Some(running) = &registered.running {
             running.look_at_the_list();
         }
@@ -288,7 +300,10 @@ impl Watchdogs {
         }
         let list = self.list();
         self.retain(now, |_| false);
-        self.list.store(Arc::default());
+        {
+            let _registered = lock(&self.registered);
+            self.set_list(Arc::default());
+        }
         list.iter().for_each(|watch| watch.failsafe.take_away());
         list.each_peer.iter().for_each(|template| template.failsafe.take_away());
     }

@@ -39,7 +39,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let handlers = Arc::new(Handlers::new(defaults(), Arc::default()));
+        let handlers = Arc::new(Handlers::new(defaults(), Arc::default(), Arc::default()));
         Self { dispatcher: Dispatcher::new(Arc::clone(&handlers), Arc::new(Pool::new())), handlers }
     }
 
