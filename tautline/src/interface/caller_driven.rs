@@ -99,9 +99,13 @@ impl Driver {
 
     #[inline]
     fn drive(&mut self, wait: Option<Duration>, see: Option<&mut dyn FnMut(&MessageRef<'_>)>) -> usize {
-        let turned = self.connection.drive(|turner| (turner.turn(wait, see), turner.read_at()));
-        let (read, at) = turned.unzip();
-        self.turned = at;
+        let Self { connection, turned } = self;
+        *turned = None;
+        let read = connection.drive(|turner| {
+            let read = turner.turn(wait, see);
+            *turned = Some(turner.read_at());
+            read
+        });
         read.unwrap_or(0)
     }
 

@@ -287,6 +287,7 @@ impl Outbound {
     }
 
     /// Moves on to the next number, because the kernel has taken what was sealed last for this peer.
+    #[inline] // so that the crate that sends has it, and calls it directly
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
         if self.recorder.is_some() {

@@ -117,6 +117,7 @@ pub fn begin_datagram(out: &mut Vec<u8>) {
 }
 
 /// Finishes a datagram: fills the header and appends the CRC.
+#[inline]
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
 pub fn seal(datagram: &mut Vec<u8>, header: Header) {
     fill_header(datagram, header);
@@ -154,8 +155,8 @@ pub(super) fn fill_trailer(datagram: &mut [u8]) {
 
 /// Returns the CRC-32 of these bytes.
 // As `crc32fast::hash`, but beside the functions that call it.
+#[inline]
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-#[inline(never)]
 pub(in crate::wire) fn crc(bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(bytes);

@@ -124,8 +124,8 @@ pub fn begin_message(out: &mut Vec<u8>, head: &Head<'_>) -> Result<MessageStart,
     Ok(start)
 }
 
+#[inline]
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-#[inline(never)] // most messages of a stream have none
 fn write_optional(
     out: &mut Vec<u8>,
     message_id: Option<&Id<'_>>,
@@ -173,8 +173,8 @@ fn write_text(out: &mut Vec<u8>, field: &'static str, text: &str) -> Result<(), 
 }
 
 /// Writes an id: a text with its length, or a zero and a number.
+#[inline]
 #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-#[inline(never)]
 fn write_id(out: &mut Vec<u8>, field: &'static str, id: Option<&Id<'_>>) -> Result<(), BadText> {
     // Most ids are numbers. A `match` of all kinds would read a table of jumps.
     if let Some(Id::Number(number)) = id {
