@@ -151,7 +151,7 @@ impl Judging<'_> {
                 *self.told_unguarded = self.shared.tell_if_unguarded(lifespan);
             }
             let life = lifespan.map(|lifespan| (lifespan, Duration::from_nanos(ages.age_ns)));
-            *judged = Some(self.freshness.judge(message, arrival, rule, life, self.number)?);
+            self.freshness.judge(message, arrival, rule, life, self.number, judged)?;
         }
         if self.is_followed {
             cold_path();

@@ -87,8 +87,8 @@ impl Freshness {
             && std::mem::take(&mut self.awaits_command)
     }
 
-    /// Returns the limits of a message, or the reason to drop it at once. `rule`: the settings of its stream. `life`: its lifespan, and
-    /// its age when it was read. `number`: the number of its datagram.
+    /// Sets the limits of a message, or returns the reason to drop it at once. `rule`: the settings of its stream. `life`: its lifespan,
+    /// and its age when it was read. `number`: the number of its datagram.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn judge(
         &mut self,
@@ -97,9 +97,11 @@ impl Freshness {
         rule: Option<Rule>,
         life: Option<(Duration, Duration)>,
         number: Option<u64>,
-    ) -> Result<Limits, DropReason> {
+        limits: &mut Option<Limits>,
+    ) -> Result<(), DropReason> {
         let expires = life.and_then(|(lifespan, _)| arrival.made.checked_add(lifespan));
-        let mut limits = Limits { expires, ..Limits::NONE };
+        // In its place: they are large, and slow to move.
+        let limits = limits.insert(Limits { expires, ..Limits::NONE });
         if life.is_some_and(|(lifespan, age)| lifespan <= age) || limits.is_expired() {
             return Err(DropReason::Expired);
         }
@@ -115,7 +117,7 @@ impl Freshness {
             }
             limits.keep = Some(Keep { stream, count });
         }
-        Ok(limits)
+        Ok(())
     }
 
     /// Forgets a peer, or a former life of a peer.
@@ -165,7 +167,7 @@ mod tests {
         let rule = fresh.rule(message);
         let lifespan = message.lifespan.or(rule.and_then(|rule| rule.lifespan));
         let life = lifespan.map(|lifespan| (lifespan, arrival.age()));
-        fresh.judge(message, &arrival, rule, life, Some(number)).err()
+        fresh.judge(message, &arrival, rule, life, Some(number), &mut None).err()
     }
 
     /// The arrival of a message that was made `age` ago.
@@ -196,7 +198,9 @@ mod tests {
             assert_eq!(reason, dropped.then_some(DropReason::Expired), "{message:?}");
         }
         let (rule, life) = (fresh.rule(&long), Some((MS * 60_000, Duration::ZERO)));
-        let limits = fresh.judge(&long, &arrival(), rule, life, Some(1)).expect("fresh");
+        let mut limits = None;
+        fresh.judge(&long, &arrival(), rule, life, Some(1), &mut limits).expect("fresh");
+        let limits = limits.expect("set");
         assert!(limits.expires.is_some() && limits.keep.is_some_and(|keep| keep.count == 2));
     }
 

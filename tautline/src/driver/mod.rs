@@ -156,6 +156,8 @@ pub(crate) struct Turner {
 }
 
 /// Where datagrams are read to, what the latest read has brought, and where a classic payload is rewritten.
+// In this order, so that what every datagram uses shares few cache lines.
+#[repr(C)]
 struct Buffers {
     datagram: Vec<u8>,
     arrived: Arrived,

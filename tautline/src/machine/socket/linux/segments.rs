@@ -147,7 +147,7 @@ pub(in crate::machine::socket) fn receive(
     arrived: &mut Arrived,
 ) -> io::Result<Option<Source>> {
     let mut name = MaybeUninit::<libc::sockaddr_storage>::uninit();
-    let mut control: Control = [0; 16];
+    let mut control = MaybeUninit::<Control>::uninit();
     let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: all zeros is an empty message header.
     let mut header: libc::msghdr = unsafe { zeroed() };
