@@ -62,27 +62,19 @@ impl Network {
     }
 }
 
-/// Why a text is not a network.
+/// Why a text is not a network: a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NetworkError {
-    /// The part before the slash is not an IP address.
-    NotAnAddress,
-    /// The part after the slash is not a number of bits that such an address has.
-    NotAPrefix,
-    /// The address has bits beyond its prefix, so one of the two is wrong.
-    HostBits,
-}
+pub struct NetworkError(&'static str);
+
+const NOT_AN_ADDRESS: NetworkError = NetworkError("does not begin with an IP address");
+const NOT_A_PREFIX: NetworkError =
+    NetworkError("has no prefix of 0 to 32 bits (IPv4) or 0 to 128 bits (IPv6) after the slash");
+const HOST_BITS: NetworkError =
+    NetworkError("has bits beyond its prefix, such as 10.0.0.5/24 for 10.0.0.0/24");
 
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NotAnAddress => "does not begin with an IP address",
-            Self::NotAPrefix => {
-                "has no prefix of 0 to 32 bits (IPv4) or 0 to 128 bits (IPv6) after the slash"
-            }
-            Self::HostBits => "has bits beyond its prefix, such as 10.0.0.5/24 for 10.0.0.0/24",
-        })
+        f.write_str(self.0)
     }
 }
 
@@ -96,14 +88,14 @@ impl FromStr for Network {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
         };
-        let written: IpAddr = address.parse().map_err(|_| NetworkError::NotAnAddress)?;
+        let written: IpAddr = address.parse().map_err(|_| NOT_AN_ADDRESS)?;
         let width: u8 = if written.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => width,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                digits.parse().ok().filter(|&bits| bits <= width).ok_or(NetworkError::NotAPrefix)?
+                digits.parse().ok().filter(|&bits| bits <= width).ok_or(NOT_A_PREFIX)?
             }
-            Some(_) => return Err(NetworkError::NotAPrefix),
+            Some(_) => return Err(NOT_A_PREFIX),
         };
         let address = written.to_canonical();
         // The prefix of a mapped address counts the 96 bits before the IPv4 address too.
@@ -111,7 +103,7 @@ impl FromStr for Network {
             (IpAddr::V6(_), IpAddr::V4(_)) if prefix >= 96 => Self { address, prefix: prefix - 96 },
             _ => Self { address: written, prefix },
         };
-        if network.has_no_host_bits() { Ok(network) } else { Err(NetworkError::HostBits) }
+        if network.has_no_host_bits() { Ok(network) } else { Err(HOST_BITS) }
     }
 }
 
@@ -164,18 +156,17 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_network_is_refused_with_the_reason() {
-        use NetworkError::{HostBits, NotAPrefix, NotAnAddress};
         for (text, error) in [
-            ("", NotAnAddress),
-            ("plant/8", NotAnAddress),
-            ("10.0.0/24", NotAnAddress),
-            ("10.0.0.0/", NotAPrefix),
-            ("10.0.0.0/33", NotAPrefix),
-            ("10.0.0.0/+8", NotAPrefix),
-            ("fd00::/129", NotAPrefix),
-            ("10.0.0.5/24", HostBits),
-            ("fd00::1/8", HostBits),
-            ("1.0.0.0/0", HostBits),
+            ("", NOT_AN_ADDRESS),
+            ("plant/8", NOT_AN_ADDRESS),
+            ("10.0.0/24", NOT_AN_ADDRESS),
+            ("10.0.0.0/", NOT_A_PREFIX),
+            ("10.0.0.0/33", NOT_A_PREFIX),
+            ("10.0.0.0/+8", NOT_A_PREFIX),
+            ("fd00::/129", NOT_A_PREFIX),
+            ("10.0.0.5/24", HOST_BITS),
+            ("fd00::1/8", HOST_BITS),
+            ("1.0.0.0/0", HOST_BITS),
         ] {
             assert_eq!(text.parse::<Network>(), Err(error), "{text}");
         }

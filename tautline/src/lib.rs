@@ -65,14 +65,14 @@ mod tests;
 mod watchdog;
 
 pub use config::{
-    Allow, ByteSize, CardName, Config, ConfigError, Cpus, CpusError, DEFAULT_PORT, DrivenBy, DurationError,
-    Endpoint, EndpointError, EndpointProblem, EndpointText, Failsafe, FilePath, Folder, History, InboxPolicy,
-    Key, KeyHolder, KeyPath, LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role,
-    Selector, Settings, SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent,
-    WatchdogState, Watched, Wire, parse_duration,
+    Allow, ByteSize, CardName, Config, ConfigError, Cpus, CpusError, DrivenBy, DurationError, Endpoint,
+    EndpointError, EndpointText, Failsafe, FilePath, Folder, History, InboxPolicy, Key, KeyHolder, KeyPath,
+    LocalAddress, LocalAddressError, MetricsAddress, Mtu, Profile, Qos, Role, Selector, Settings,
+    SilenceCause, StreamKey, Streams, WaitPolicy, WatchId, WatchdogChange, WatchdogEvent, WatchdogState,
+    Watched, Wire, parse_duration,
 };
 #[cfg(feature = "secure")]
-pub use config::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
+pub use config::{KeyFileError, SecretKey, SecretKeyError};
 pub use cycle::{Cycle, CycleStats, CycleWait, PeriodError, Wake};
 pub use driver::TURN_BUDGET;
 pub use error::{ConnectError, SendError, Unsupported};

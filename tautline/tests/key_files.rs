@@ -7,7 +7,7 @@ mod files;
 use std::fs;
 use std::path::Path;
 
-use tautline::{KeyFileProblem, SecretKey};
+use tautline::SecretKey;
 
 #[cfg(unix)]
 use files::allow;
@@ -27,7 +27,6 @@ fn read(path: &Path) -> Vec<String> {
 /// Returns the sentence that refuses the file, with `FILE` in place of its path.
 fn refusal(path: &Path) -> String {
     let error = SecretKey::read_file(path).expect_err("it is refused");
-    assert_eq!(error.path(), path);
     error.to_string().replace(&path.display().to_string(), "FILE")
 }
 
@@ -140,10 +139,7 @@ fn a_key_in_place_of_a_path_is_refused_and_not_repeated() {
         let key = SecretKey::generate().expect("random");
         for error in [SecretKey::read_file(&text).map(|_| ()), key.create_file(&text)].map(Result::unwrap_err)
         {
-            assert_eq!(
-                (error.to_string(), error.problem()),
-                (sentence.to_owned(), &KeyFileProblem::NotAPath)
-            );
+            assert_eq!(error.to_string(), sentence);
             assert!(!format!("{error:?}").contains(&FIRST[..8]), "{error:?}");
         }
     }
@@ -215,7 +211,6 @@ fn a_file_that_exists_is_never_overwritten() {
     let folder = Folder::new("exists");
     let path = folder.file("arm.key", FIRST);
     let error = SecretKey::generate().expect("random").create_file(&path).expect_err("it exists");
-    assert_eq!(error.problem(), &KeyFileProblem::Exists);
     let shown = path.display();
     let sentence =
         format!("{shown} exists, and keys are never overwritten: name another file, or remove it first");

@@ -34,8 +34,7 @@ impl Cpus {
     }
 
     /// Whether there is no restriction.
-    #[must_use]
-    pub const fn is_any(&self) -> bool {
+    pub(crate) const fn is_any(&self) -> bool {
         self.numbers.is_empty()
     }
 
@@ -45,8 +44,7 @@ impl Cpus {
     }
 
     /// Whether the set contains this core.
-    #[must_use]
-    pub fn names(&self, core: usize) -> bool {
+    pub(crate) fn names(&self, core: usize) -> bool {
         self.numbers.binary_search(&core).is_ok()
     }
 }
@@ -83,26 +81,17 @@ impl fmt::Display for Cpus {
     }
 }
 
-/// Why a text is not a set of cores.
+/// Why a text is not a set of cores: a sentence that says what is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CpusError {
-    /// A part is neither a number nor a range of two numbers with a dash.
-    NotANumber,
-    /// A range ends before it begins.
-    Backwards,
-    /// A core is above 1023.
-    TooHigh,
-}
+pub struct CpusError(&'static str);
+
+const NOT_A_NUMBER: CpusError = CpusError("has a part that is not a number");
+const BACKWARDS: CpusError = CpusError("has a range that runs backwards");
+const TOO_HIGH: CpusError = CpusError("names a core above 1023");
 
 impl fmt::Display for CpusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self {
-            Self::NotANumber => "has a part that is not a number",
-            Self::Backwards => "has a range that runs backwards",
-            Self::TooHigh => "names a core above 1023",
-        };
-        write!(f, "{problem}: expected {EXPECTED}")
+        write!(f, "{}: expected {EXPECTED}", self.0)
     }
 }
 
@@ -130,15 +119,15 @@ impl FromStr for Cpus {
 fn range(part: &str) -> Result<RangeInclusive<usize>, CpusError> {
     let (first, last) = part.split_once('-').unwrap_or((part, part));
     let (first, last) = (core(first)?, core(last)?);
-    if first > last { Err(CpusError::Backwards) } else { Ok(first..=last) }
+    if first > last { Err(BACKWARDS) } else { Ok(first..=last) }
 }
 
 fn core(text: &str) -> Result<usize, CpusError> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(CpusError::NotANumber);
+        return Err(NOT_A_NUMBER);
     }
-    text.parse().ok().filter(|core| *core <= LAST).ok_or(CpusError::TooHigh)
+    text.parse().ok().filter(|core| *core <= LAST).ok_or(TOO_HIGH)
 }
 
 impl Setting for Cpus {
@@ -192,16 +181,16 @@ mod tests {
     #[test]
     fn each_wrong_text_gives_its_error() {
         for (text, error) in [
-            ("", CpusError::NotANumber),
-            ("1,", CpusError::NotANumber),
-            ("-1", CpusError::NotANumber),
-            ("+1", CpusError::NotANumber),
-            ("1-", CpusError::NotANumber),
-            ("1-2-3", CpusError::NotANumber),
-            ("all", CpusError::NotANumber),
-            ("3-2", CpusError::Backwards),
-            ("1024", CpusError::TooHigh),
-            ("0-99999999999999999999", CpusError::TooHigh),
+            ("", NOT_A_NUMBER),
+            ("1,", NOT_A_NUMBER),
+            ("-1", NOT_A_NUMBER),
+            ("+1", NOT_A_NUMBER),
+            ("1-", NOT_A_NUMBER),
+            ("1-2-3", NOT_A_NUMBER),
+            ("all", NOT_A_NUMBER),
+            ("3-2", BACKWARDS),
+            ("1024", TOO_HIGH),
+            ("0-99999999999999999999", TOO_HIGH),
         ] {
             assert_eq!(text.parse::<Cpus>(), Err(error), "{text}");
         }

@@ -12,32 +12,19 @@ const UNITS: [(&str, u64); 5] =
 /// The shortest duration that is shown in minutes, because "60s" reads better than "1min".
 const SHOWN_IN_MINUTES_NS: u128 = 120_000_000_000;
 
-/// Why a text is not a duration.
+/// Why a text is not a duration: a sentence that says what is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DurationError {
-    /// The unit is missing.
-    NoUnit,
-    /// The unit is unknown.
-    UnknownUnit,
-    /// The text before the unit is not a number of zero or more.
-    NotANumber,
-    /// The duration has a fraction of a nanosecond.
-    TooFine,
-    /// The duration is longer than 584 years.
-    TooLong,
-}
+pub struct DurationError(&'static str);
+
+const NO_UNIT: DurationError = DurationError("has no unit");
+const UNKNOWN_UNIT: DurationError = DurationError("has an unknown unit");
+const NOT_A_NUMBER: DurationError = DurationError("does not begin with a number of 0 or more");
+const TOO_FINE: DurationError = DurationError("is finer than a nanosecond");
+const TOO_LONG: DurationError = DurationError("is too long");
 
 impl fmt::Display for DurationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let problem = match self {
-            Self::NoUnit => "has no unit",
-            Self::UnknownUnit => "has an unknown unit",
-            Self::NotANumber => "does not begin with a number of 0 or more",
-            Self::TooFine => "is finer than a nanosecond",
-            Self::TooLong => "is too long",
-        };
-        write!(f, "{problem}: expected a number and one of ns, us, ms, s or min, such as 250ms")
+        write!(f, "{}: expected a number and one of ns, us, ms, s or min, such as 250ms", self.0)
     }
 }
 
@@ -61,15 +48,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     if number.is_empty() {
-        return Err(DurationError::NotANumber);
+        return Err(NOT_A_NUMBER);
     }
     let unit_ns = match unit.trim_start() {
-        "" => return Err(DurationError::NoUnit),
+        "" => return Err(NO_UNIT),
         "µs" => 1_000, // `Duration`'s `Debug` writes it so
-        unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or(DurationError::UnknownUnit)?.1,
+        unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or(UNKNOWN_UNIT)?.1,
     };
     let ns = decimal_times(number, unit_ns)?;
-    u64::try_from(ns).map(Duration::from_nanos).map_err(|_| DurationError::TooLong)
+    u64::try_from(ns).map(Duration::from_nanos).map_err(|_| TOO_LONG)
 }
 
 /// Multiplies the decimal `number` by `unit_ns`, exactly.
@@ -82,10 +69,10 @@ fn decimal_times(number: &str, unit_ns: u64) -> Result<u128, DurationError> {
     } else {
         // No unit has more than 10^11 nanoseconds, so more than 11 digits are always too fine.
         let count = u32::try_from(fraction.len()).ok().filter(|count| *count <= 11);
-        let scale = 10u64.pow(count.ok_or(DurationError::TooFine)?);
+        let scale = 10u64.pow(count.ok_or(TOO_FINE)?);
         let product = u128::from(digits(fraction)?) * u128::from(unit_ns);
         if !product.is_multiple_of(u128::from(scale)) {
-            return Err(DurationError::TooFine);
+            return Err(TOO_FINE);
         }
         product / u128::from(scale)
     };
@@ -95,9 +82,9 @@ fn decimal_times(number: &str, unit_ns: u64) -> Result<u128, DurationError> {
 /// Reads decimal digits: at least one, and nothing else.
 fn digits(text: &str) -> Result<u64, DurationError> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(DurationError::NotANumber);
+        return Err(NOT_A_NUMBER);
     }
-    text.parse().map_err(|_| DurationError::TooLong)
+    text.parse().map_err(|_| TOO_LONG)
 }
 
 /// Returns the shortest exact text of a duration. [`parse_duration`] reads it back.
@@ -137,21 +124,21 @@ mod tests {
     #[test]
     fn each_wrong_text_gives_its_error() {
         for (text, error) in [
-            ("5", DurationError::NoUnit),
-            ("0", DurationError::NoUnit),
-            ("5h", DurationError::UnknownUnit),
-            ("5MS", DurationError::UnknownUnit),
-            ("", DurationError::NotANumber),
-            ("ms", DurationError::NotANumber),
-            ("-5ms", DurationError::NotANumber),
-            ("+5ms", DurationError::NotANumber),
-            (".5ms", DurationError::NotANumber),
-            ("1..5ms", DurationError::NotANumber),
-            ("1e3ms", DurationError::UnknownUnit),
-            ("0.5ns", DurationError::TooFine),
-            ("0.000000000000000000000001s", DurationError::TooFine),
-            ("99999999999999999999s", DurationError::TooLong),
-            ("18446744073709551615min", DurationError::TooLong),
+            ("5", NO_UNIT),
+            ("0", NO_UNIT),
+            ("5h", UNKNOWN_UNIT),
+            ("5MS", UNKNOWN_UNIT),
+            ("", NOT_A_NUMBER),
+            ("ms", NOT_A_NUMBER),
+            ("-5ms", NOT_A_NUMBER),
+            ("+5ms", NOT_A_NUMBER),
+            (".5ms", NOT_A_NUMBER),
+            ("1..5ms", NOT_A_NUMBER),
+            ("1e3ms", UNKNOWN_UNIT),
+            ("0.5ns", TOO_FINE),
+            ("0.000000000000000000000001s", TOO_FINE),
+            ("99999999999999999999s", TOO_LONG),
+            ("18446744073709551615min", TOO_LONG),
         ] {
             assert_eq!(parse_duration(text), Err(error), "{text}");
         }

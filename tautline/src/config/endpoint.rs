@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::value::{Role, quoted};
 
 /// The port of an endpoint without a port.
-pub const DEFAULT_PORT: u16 = 8080;
+const DEFAULT_PORT: u16 = 8080;
 
 /// The longest name in DNS, in bytes of text (RFC 1035).
 const MAX_HOST_NAME: usize = 253;
@@ -60,7 +60,7 @@ impl Endpoint {
     pub(super) fn for_role(text: &str, role: Role) -> Result<Self, EndpointError> {
         let endpoint: Self = text.parse()?;
         if endpoint.is_everywhere() && role == Role::Client {
-            return Err(EndpointError { found: text.to_owned(), problem: EndpointProblem::NoHost });
+            return Err(EndpointError { found: text.to_owned(), problem: NO_HOST });
         }
         Ok(endpoint)
     }
@@ -184,11 +184,11 @@ impl FromStr for Endpoint {
 }
 
 /// Refuses the addresses of many hosts: neither wire serves them.
-fn check_single((host, port): (&str, u16)) -> Result<(&str, u16), EndpointProblem> {
+fn check_single((host, port): (&str, u16)) -> Result<(&str, u16), &'static str> {
     let ip = host.split('%').next().unwrap_or(host).parse::<IpAddr>();
     match ip {
-        Ok(ip) if ip.to_canonical().is_multicast() => Err(EndpointProblem::Multicast),
-        Ok(ip) if serves_many(ip) => Err(EndpointProblem::Broadcast),
+        Ok(ip) if ip.to_canonical().is_multicast() => Err(MULTICAST),
+        Ok(ip) if serves_many(ip) => Err(BROADCAST),
         _ => Ok((host, port)),
     }
 }
@@ -200,53 +200,53 @@ pub(crate) fn serves_many(ip: IpAddr) -> bool {
 }
 
 /// Reads what follows the opening bracket: `::1]:9000` or `::1]`.
-fn parse_bracketed(rest: &str) -> Result<(&str, u16), EndpointProblem> {
-    let (host, port) = rest.split_once(']').ok_or(EndpointProblem::NoClosingBracket)?;
+fn parse_bracketed(rest: &str) -> Result<(&str, u16), &'static str> {
+    let (host, port) = rest.split_once(']').ok_or(NO_CLOSING_BRACKET)?;
     if !is_ipv6(host) {
-        return Err(EndpointProblem::NotIpv6);
+        return Err(NOT_IPV6);
     }
     match port.strip_prefix(':') {
         Some(port) => Ok((host, parse_port(port)?)),
         None if port.is_empty() => Ok((host, DEFAULT_PORT)),
-        None => Err(EndpointProblem::BadPort),
+        None => Err(BAD_PORT),
     }
 }
 
 /// Reads an IPv6 address without brackets. `fe80::1:9000` is an address, but its author may have meant port 9000 of
 /// `fe80::1`. A text with two meanings is refused.
-fn parse_bare_ipv6(text: &str) -> Result<(&str, u16), EndpointProblem> {
+fn parse_bare_ipv6(text: &str) -> Result<(&str, u16), &'static str> {
     if !is_ipv6(text) {
-        return Err(EndpointProblem::TooManyColons);
+        return Err(TOO_MANY_COLONS);
     }
     match text.rsplit_once(':') {
-        Some((host, port)) if is_ipv6(host) && parse_port(port).is_ok() => Err(EndpointProblem::Ambiguous),
+        Some((host, port)) if is_ipv6(host) && parse_port(port).is_ok() => Err(AMBIGUOUS),
         _ => Ok((text, DEFAULT_PORT)),
     }
 }
 
 /// Reads `host:port`, `host` or `:port`.
-fn parse_host_and_port(text: &str) -> Result<(&str, u16), EndpointProblem> {
+fn parse_host_and_port(text: &str) -> Result<(&str, u16), &'static str> {
     match text.split_once(':') {
         Some(("", port)) => Ok(("", parse_port(port)?)),
         Some((host, port)) => Ok((check_name(host)?, parse_port(port)?)),
-        None if text.is_empty() => Err(EndpointProblem::NoHost),
+        None if text.is_empty() => Err(NO_HOST),
         None => Ok((check_name(text)?, DEFAULT_PORT)),
     }
 }
 
 /// Accepts IPv4 addresses, and names that a resolver may know. Returns the host.
-fn check_name(host: &str) -> Result<&str, EndpointProblem> {
+fn check_name(host: &str) -> Result<&str, &'static str> {
     let numeric = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if numeric {
         // Otherwise the resolver would look up 10.0.0.300 and 10.0.1 as names, or guess an address.
-        return host.parse::<Ipv4Addr>().map(|_| host).map_err(|_| EndpointProblem::NotIpv4);
+        return host.parse::<Ipv4Addr>().map(|_| host).map_err(|_| NOT_IPV4);
     }
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let labels_filled = host.strip_suffix('.').unwrap_or(host).split('.').all(|label| !label.is_empty());
     if host.len() <= MAX_HOST_NAME && host.bytes().all(known) && labels_filled {
         Ok(host)
     } else {
-        Err(EndpointProblem::BadName)
+        Err(BAD_NAME)
     }
 }
 
@@ -262,27 +262,30 @@ fn is_ipv6(text: &str) -> bool {
 }
 
 /// Reads decimal digits up to 65535. Unlike `u16::from_str`, allows no sign.
-fn parse_port(text: &str) -> Result<u16, EndpointProblem> {
+fn parse_port(text: &str) -> Result<u16, &'static str> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(EndpointProblem::BadPort);
+        return Err(BAD_PORT);
     }
-    text.parse().map_err(|_| EndpointProblem::BadPort)
+    text.parse().map_err(|_| BAD_PORT)
 }
 
-/// The error of a text that is not an endpoint.
+/// Why a text is not an endpoint: a sentence that says what is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointError {
     found: String,
-    problem: EndpointProblem,
+    problem: &'static str,
 }
 
-impl EndpointError {
-    /// What is wrong with the text.
-    #[must_use]
-    pub const fn problem(&self) -> EndpointProblem {
-        self.problem
-    }
-}
+const NO_HOST: &str = "has no host";
+const BAD_PORT: &str = "has a port that is not a number from 0 to 65535";
+const NOT_IPV4: &str = "is not an IPv4 address";
+const NOT_IPV6: &str = "has no IPv6 address in its brackets";
+const NO_CLOSING_BRACKET: &str = "has no closing bracket";
+const TOO_MANY_COLONS: &str = "has more than one colon and is not an IPv6 address";
+const AMBIGUOUS: &str = "may or may not end in a port, so it needs brackets";
+const MULTICAST: &str = "is a multicast group, and each end of a link has an address of its own";
+const BROADCAST: &str = "is the broadcast address, and each end of a link has an address of its own";
+const BAD_NAME: &str = "has a host that is neither an address nor a name";
 
 impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -292,49 +295,6 @@ impl fmt::Display for EndpointError {
 }
 
 impl std::error::Error for EndpointError {}
-
-/// What is wrong with a text that should be an endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EndpointProblem {
-    /// The host is missing.
-    NoHost,
-    /// The port is not a number from 0 to 65535.
-    BadPort,
-    /// Digits and dots, but not four numbers from 0 to 255.
-    NotIpv4,
-    /// The text in brackets is not an IPv6 address.
-    NotIpv6,
-    /// The closing bracket is missing.
-    NoClosingBracket,
-    /// More than one colon, and not an IPv6 address.
-    TooManyColons,
-    /// An IPv6 address without brackets whose end could be a port.
-    Ambiguous,
-    /// The address of a multicast group.
-    Multicast,
-    /// The broadcast address.
-    Broadcast,
-    /// Neither an address nor a name of letters, digits, `-`, `_` and dots.
-    BadName,
-}
-
-impl fmt::Display for EndpointProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoHost => "has no host",
-            Self::BadPort => "has a port that is not a number from 0 to 65535",
-            Self::NotIpv4 => "is not an IPv4 address",
-            Self::NotIpv6 => "has no IPv6 address in its brackets",
-            Self::NoClosingBracket => "has no closing bracket",
-            Self::TooManyColons => "has more than one colon and is not an IPv6 address",
-            Self::Ambiguous => "may or may not end in a port, so it needs brackets",
-            Self::Multicast => "is a multicast group, and each end of a link has an address of its own",
-            Self::Broadcast => "is the broadcast address, and each end of a link has an address of its own",
-            Self::BadName => "has a host that is neither an address nor a name",
-        })
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -364,43 +324,42 @@ mod tests {
 
     #[test]
     fn each_wrong_text_gives_its_problem() {
-        use EndpointProblem as P;
         for (text, problem) in [
-            ("", P::NoHost),
-            (":", P::BadPort),
-            ("plant:", P::BadPort),
-            ("plant:http", P::BadPort),
-            ("plant:65536", P::BadPort),
-            ("plant:+80", P::BadPort),
-            ("plant: 80", P::BadPort),
-            ("[::1]9000", P::BadPort),
-            ("[::1]:", P::BadPort),
-            ("10.0.0.300:9000", P::NotIpv4),
-            ("10.0.1", P::NotIpv4),
-            ("9000", P::NotIpv4),
-            ("[plant]:9000", P::NotIpv6),
-            ("[::1%]:9000", P::NotIpv6),
-            ("[::1:9000", P::NoClosingBracket),
-            ("plant:9000:1", P::TooManyColons),
-            ("udp://plant:9000", P::TooManyColons),
-            ("::1:9000", P::Ambiguous),
-            ("fe80::1:9000", P::Ambiguous),
-            ("239.1.2.3:9000", P::Multicast),
-            ("[ff02::1%eth0]:9000", P::Multicast),
-            ("[::ffff:239.1.2.3]:9000", P::Multicast),
-            ("255.255.255.255:9000", P::Broadcast),
-            ("*:9000", P::BadName),
-            ("two words:9000", P::BadName),
-            ("a..b:9000", P::BadName),
+            ("", NO_HOST),
+            (":", BAD_PORT),
+            ("plant:", BAD_PORT),
+            ("plant:http", BAD_PORT),
+            ("plant:65536", BAD_PORT),
+            ("plant:+80", BAD_PORT),
+            ("plant: 80", BAD_PORT),
+            ("[::1]9000", BAD_PORT),
+            ("[::1]:", BAD_PORT),
+            ("10.0.0.300:9000", NOT_IPV4),
+            ("10.0.1", NOT_IPV4),
+            ("9000", NOT_IPV4),
+            ("[plant]:9000", NOT_IPV6),
+            ("[::1%]:9000", NOT_IPV6),
+            ("[::1:9000", NO_CLOSING_BRACKET),
+            ("plant:9000:1", TOO_MANY_COLONS),
+            ("udp://plant:9000", TOO_MANY_COLONS),
+            ("::1:9000", AMBIGUOUS),
+            ("fe80::1:9000", AMBIGUOUS),
+            ("239.1.2.3:9000", MULTICAST),
+            ("[ff02::1%eth0]:9000", MULTICAST),
+            ("[::ffff:239.1.2.3]:9000", MULTICAST),
+            ("255.255.255.255:9000", BROADCAST),
+            ("*:9000", BAD_NAME),
+            ("two words:9000", BAD_NAME),
+            ("a..b:9000", BAD_NAME),
         ] {
             let error = text.parse::<Endpoint>().expect_err(text);
-            assert_eq!(error.problem(), problem, "{text}");
+            assert_eq!(error.problem, problem, "{text}");
         }
         let path = r"C:\rig:9000".parse::<Endpoint>().expect_err("a path").to_string();
         assert!(path.starts_with(r#""C:\rig:9000" "#), "a backslash is shown once: {path}");
         let line = "two\nlines:9000".parse::<Endpoint>().expect_err("no name").to_string();
         assert!(line.starts_with(r#""two\nlines:9000" "#), "{line}");
         let long = "a".repeat(MAX_HOST_NAME + 1);
-        assert_eq!(long.parse::<Endpoint>().map_err(|error| error.problem()), Err(P::BadName));
+        assert_eq!(long.parse::<Endpoint>().map_err(|error| error.problem), Err(BAD_NAME));
     }
 }

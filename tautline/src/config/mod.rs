@@ -46,7 +46,7 @@ pub use allow::Allow;
 pub use black_box::{ByteSize, FilePath, Folder};
 pub use cpus::{Cpus, CpusError};
 pub use durations::{DurationError, parse_duration};
-pub use endpoint::{DEFAULT_PORT, Endpoint, EndpointError, EndpointProblem, EndpointText};
+pub use endpoint::{Endpoint, EndpointError, EndpointText};
 pub use error::ConfigError;
 pub use failsafe::{Failsafe, SilenceCause, WatchId, WatchdogChange, WatchdogEvent, WatchdogState, Watched};
 pub use holders::{KeyHolder, KeyPath};
@@ -55,7 +55,7 @@ pub use local::{CardName, LocalAddress, LocalAddressError};
 pub use metrics::MetricsAddress;
 pub use qos::{History, Qos, StreamKey};
 #[cfg(feature = "secure")]
-pub use secret::{KeyFileError, KeyFileProblem, SecretKey, SecretKeyError};
+pub use secret::{KeyFileError, SecretKey, SecretKeyError};
 pub use selector::Selector;
 pub use streams::Streams;
 pub use value::{DrivenBy, InboxPolicy, Mtu, Profile, Role, WaitPolicy, Wire};

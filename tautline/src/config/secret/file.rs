@@ -51,13 +51,13 @@ impl SecretKey {
         let fail = |problem| KeyFileError::new(path, problem);
         is_path(path).map_err(fail)?;
         let mut file = create(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => fail(KeyFileProblem::Exists),
-            _ => fail(KeyFileProblem::Unwritable { problem: error.to_string() }),
+            io::ErrorKind::AlreadyExists => fail(Problem::Exists),
+            _ => fail(Problem::Unwritable(error.to_string())),
         })?;
         self.write_file(&mut file).and_then(|()| file.sync_all()).map_err(|error| {
             // Half a key would only be in the way.
             drop(fs::remove_file(path));
-            fail(KeyFileProblem::Unwritable { problem: error.to_string() })
+            fail(Problem::Unwritable(error.to_string()))
         })
     }
 
@@ -78,8 +78,8 @@ impl SecretKey {
 }
 
 /// Refuses a key that was given in place of a path.
-fn is_path(path: &Path) -> Result<(), KeyFileProblem> {
-    if holds_key(&path.to_string_lossy()) { Err(KeyFileProblem::NotAPath) } else { Ok(()) }
+fn is_path(path: &Path) -> Result<(), Problem> {
+    if holds_key(&path.to_string_lossy()) { Err(Problem::NotAPath) } else { Ok(()) }
 }
 
 #[cfg(unix)]
@@ -91,18 +91,18 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Reads a file that others cannot read.
-fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileProblem> {
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => KeyFileProblem::Missing,
-        _ => KeyFileProblem::Unreadable { problem: error.to_string() },
+        io::ErrorKind::NotFound => Problem::Missing,
+        _ => Problem::Unreadable(error.to_string()),
     };
     // To open a pipe would wait for its writer.
     let found = fs::metadata(path).map_err(unreadable)?;
     if found.is_dir() {
-        return Err(KeyFileProblem::Directory);
+        return Err(Problem::Directory);
     }
     if !found.is_file() {
-        return Err(KeyFileProblem::NotAFile);
+        return Err(Problem::NotAFile);
     }
     let file = File::open(path).map_err(unreadable)?;
     #[cfg(unix)]
@@ -111,39 +111,39 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyFileProblem> {
         let metadata = file.metadata().map_err(unreadable)?;
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
         if mode & OTHERS != 0 {
-            return Err(KeyFileProblem::OpenToOthers { mode });
+            return Err(Problem::OpenToOthers(mode));
         }
     }
     #[cfg(windows)]
     if let Some(account) = another_reader(&file).map_err(unreadable)? {
-        return Err(KeyFileProblem::OpenToAccount { account });
+        return Err(Problem::OpenToAccount(account));
     }
     // It never grows, so no copy of it stays behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 2));
     file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > MOST_BYTES { Err(KeyFileProblem::TooLarge) } else { Ok(bytes) }
+    if bytes.len() > MOST_BYTES { Err(Problem::TooLarge) } else { Ok(bytes) }
 }
 
 /// Reads the keys of a file's text.
-fn parse(bytes: &[u8]) -> Result<Vec<SecretKey>, KeyFileProblem> {
+fn parse(bytes: &[u8]) -> Result<Vec<SecretKey>, Problem> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        return Err(KeyFileProblem::Utf16);
+        return Err(Problem::Utf16);
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| KeyFileProblem::NotText)?;
+    let text = std::str::from_utf8(bytes).map_err(|_| Problem::NotText)?;
     let lines = text.strip_prefix(MARK).unwrap_or(text).lines().map(str::trim).zip(1..);
     let mut keys: Vec<(SecretKey, usize)> = Vec::with_capacity(MOST_KEYS);
     for (text, line) in lines.filter(|(text, _)| !text.is_empty() && !text.starts_with('#')) {
-        let key = SecretKey::read(text.as_bytes()).map_err(|error| KeyFileProblem::Line { line, error })?;
+        let key = SecretKey::read(text.as_bytes()).map_err(|error| Problem::Line(line, error))?;
         if let Some(&(_, first)) = keys.iter().find(|(known, _)| *known == key) {
-            return Err(KeyFileProblem::Repeated { first, second: line });
+            return Err(Problem::Repeated(first, line));
         }
         if keys.len() == MOST_KEYS {
-            return Err(KeyFileProblem::TooMany);
+            return Err(Problem::TooMany);
         }
         keys.push((key, line));
     }
     if keys.is_empty() {
-        return Err(KeyFileProblem::NoKey);
+        return Err(Problem::NoKey);
     }
     Ok(keys.into_iter().map(|(key, _)| key).collect())
 }
@@ -153,151 +153,106 @@ fn parse(bytes: &[u8]) -> Result<Vec<SecretKey>, KeyFileProblem> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyFileError {
     path: PathBuf,
-    problem: KeyFileProblem,
+    problem: Problem,
 }
 
 impl KeyFileError {
-    fn new(path: &Path, problem: KeyFileProblem) -> Self {
-        let path = if problem == KeyFileProblem::NotAPath { Path::new("") } else { path };
+    fn new(path: &Path, problem: Problem) -> Self {
+        let path = if problem == Problem::NotAPath { Path::new("") } else { path };
         Self { path: path.to_owned(), problem }
-    }
-
-    /// The file. It is empty if what was given is [no path](KeyFileProblem::NotAPath).
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// What is wrong with it.
-    #[must_use]
-    pub const fn problem(&self) -> &KeyFileProblem {
-        &self.problem
     }
 }
 
-/// What is wrong with a key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyFileProblem {
+enum Problem {
     /// What was given as the path looks like a key. The error does not show it.
     NotAPath,
-    /// There is no such file.
     Missing,
-    /// The file cannot be read.
-    Unreadable {
-        /// The message of the operating system.
-        problem: String,
-    },
-    /// It is a directory.
+    Unreadable(String),
     Directory,
     /// It is a pipe, a device or a socket.
     NotAFile,
-    /// Others than its owner have access to the file.
-    OpenToOthers {
-        /// Its permissions, as `chmod` takes them.
-        mode: u32,
-    },
-    /// Another account than its owner's has access to the file, by its access list (on Windows).
-    OpenToAccount {
-        /// The account.
-        account: String,
-    },
-    /// It is larger than a key file can be.
+    /// Others than its owner have access to the file, with this mode.
+    OpenToOthers(u32),
+    /// This account has access to the file, by its access list.
+    #[cfg_attr(not(windows), allow(dead_code, reason = "only Windows has access lists"))]
+    OpenToAccount(String),
     TooLarge,
-    /// It is text in UTF-16, which some shells write.
     Utf16,
-    /// It is not text.
     NotText,
-    /// A line is no key.
-    Line {
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        error: SecretKeyError,
-    },
+    /// The line with this number is no key.
+    Line(usize, SecretKeyError),
     /// Two lines hold the same key.
-    Repeated {
-        /// The first line, counted from 1.
-        first: usize,
-        /// The second line.
-        second: usize,
-    },
-    /// It holds more than 64 keys.
+    Repeated(usize, usize),
     TooMany,
-    /// It holds no key.
     NoKey,
-    /// The file that was to be created exists.
     Exists,
-    /// The file cannot be written.
-    Unwritable {
-        /// The message of the operating system.
-        problem: String,
-    },
+    Unwritable(String),
 }
 
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.path.display();
         match &self.problem {
-            KeyFileProblem::NotAPath => f.write_str(
+            Problem::NotAPath => f.write_str(
                 "a key was given where the path of a key file belongs: write the key to a file, and name the file",
             ),
-            KeyFileProblem::Missing => write!(
+            Problem::Missing => write!(
                 f,
                 "there is no file {path}: make a key with `tautline keygen {}`, or copy the key of the other end to it",
                 Word(&self.path)
             ),
-            KeyFileProblem::Unreadable { problem } => write!(f, "cannot read {path}: {problem}"),
-            KeyFileProblem::Directory => write!(f, "{path} is a directory: name the key file in it"),
-            KeyFileProblem::NotAFile => {
+            Problem::Unreadable(problem) => write!(f, "cannot read {path}: {problem}"),
+            Problem::Directory => write!(f, "{path} is a directory: name the key file in it"),
+            Problem::NotAFile => {
                 write!(f, "{path} is not a regular file: a key is read from a regular file only")
             }
-            KeyFileProblem::OpenToOthers { mode } => write!(
+            Problem::OpenToOthers(mode) => write!(
                 f,
                 "others have access to {path} (its mode is {mode:04o}): type `chmod 600 {}`, and replace the key if \
                  somebody may have read it",
                 Word(&self.path)
             ),
-            KeyFileProblem::OpenToAccount { account } => write!(
+            Problem::OpenToAccount(account) => write!(
                 f,
                 "others have access to {path} ({account}): type `icacls {} {}`, and replace the key if somebody may have read it",
                 Word(&self.path),
                 closing(account)
             ),
-            KeyFileProblem::TooLarge => {
+            Problem::TooLarge => {
                 write!(
                     f,
                     "{path} has more than {MOST_BYTES} bytes: a key file has a line of 44 characters for each key"
                 )
             }
-            KeyFileProblem::Utf16 => write!(
+            Problem::Utf16 => write!(
                 f,
                 "{path} is text in UTF-16, which PowerShell writes: make the key with `tautline keygen {}`, without `>`",
                 Word(&self.path)
             ),
-            KeyFileProblem::NotText => {
+            Problem::NotText => {
                 write!(f, "{path} is not text: a key file has a line of 44 characters of base64 for each key")
             }
-            KeyFileProblem::Line { line, error } => write!(f, "line {line} of {path} {error}"),
-            KeyFileProblem::Repeated { first, second } => {
+            Problem::Line(line, error) => write!(f, "line {line} of {path} {error}"),
+            Problem::Repeated(first, second) => {
                 write!(f, "lines {first} and {second} of {path} hold the same key: remove one of them")
             }
-            KeyFileProblem::TooMany => {
+            Problem::TooMany => {
                 write!(f, "{path} holds more than {MOST_KEYS} keys: remove those that nobody uses")
             }
-            KeyFileProblem::NoKey => {
+            Problem::NoKey => {
                 write!(
                     f,
                     "{path} holds no key: it needs a line of 44 characters of base64, as `tautline keygen` makes it"
                 )
             }
-            KeyFileProblem::Exists => {
+            Problem::Exists => {
                 write!(
                     f,
                     "{path} exists, and keys are never overwritten: name another file, or remove it first"
                 )
             }
-            KeyFileProblem::Unwritable { problem } => write!(f, "cannot write {path}: {problem}"),
+            Problem::Unwritable(problem) => write!(f, "cannot write {path}: {problem}"),
         }
     }
 }
@@ -339,7 +294,7 @@ mod tests {
     #[test]
     fn the_command_that_closes_a_file_names_the_account_by_name_or_number() {
         let says = |account: &str| {
-            let problem = KeyFileProblem::OpenToAccount { account: account.to_owned() };
+            let problem = Problem::OpenToAccount(account.to_owned());
             KeyFileError::new(Path::new(r"C:\my keys\arm.key"), problem).to_string()
         };
         let everyone = says("Everyone");

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use tautline_proto::secure::Key;
 use zeroize::Zeroizing;
 
-pub use file::{KeyFileError, KeyFileProblem};
+pub use file::KeyFileError;
 
 /// A key that two ends share: 32 secret bytes. Written, it is a line of base64.
 ///
