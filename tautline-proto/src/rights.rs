@@ -43,9 +43,8 @@ impl Rights {
     }
 
     /// Returns whether messages of every type may be sent.
-    #[must_use]
     #[inline]
-    pub const fn is_all(self) -> bool {
+    pub(crate) const fn is_all(self) -> bool {
         self.0 == Self::ALL.0
     }
 

@@ -75,8 +75,7 @@ impl Ring {
     }
 
     /// As [`new`](Self::new), with this many segments: at least two.
-    #[must_use]
-    pub fn with_segments(count: usize, bytes: usize) -> Arc<Self> {
+    pub(crate) fn with_segments(count: usize, bytes: usize) -> Arc<Self> {
         let count = count.max(2);
         let words = (bytes / count / 8).max(MIN_SEGMENT);
         let segment = || {

@@ -114,7 +114,7 @@ pub use shared::directory::PeerInfo;
 pub use shared::events::{Event, Reader};
 pub use shared::ownership::{Claim, ClaimError, StreamOwner};
 pub use shared::statistics::Statistics;
-pub use shared::subscribers::{EVENT_QUEUE, Events, NextEvent, STRANGER_EVENTS};
+pub use shared::subscribers::{Events, NextEvent};
 pub use tautline_proto::cycle::{Following, LockState};
 pub use tautline_proto::endpoint::{ClaimOutcome, Outcome, OwnerReason, RemovalReason};
 pub use tautline_proto::json::{JsonFault, NonFinite};

@@ -13,8 +13,7 @@ use core::time::Duration;
 const MAX_SHIFT: f64 = 0.01;
 
 /// The largest difference of the rates. Crystals differ by up to 200 ppm, and NTP slews a clock by up to 500 ppm.
-pub const MAX_RATE_PPM: u32 = 1_000;
-const MAX_RATE: f64 = MAX_RATE_PPM as f64 / 1e6;
+const MAX_RATE: f64 = 1000e-6;
 
 /// The messages that the loop averages over when it begins, and when it is locked. The proportional gain is one part of that.
 const SHORTEST_MEMORY: f64 = 4.0;

@@ -10,7 +10,7 @@ mod lock;
 
 use core::time::Duration;
 
-pub use lock::{Following, LockState, MAX_RATE_PPM};
+pub use lock::{Following, LockState};
 use lock::{Observation, PhaseLock};
 
 use crate::time::{Instant, duration_ns};

@@ -9,7 +9,7 @@ use crate::rights::Rights;
 use crate::snapshot::{Reader, Saved, Writer};
 
 /// How many keys an endpoint has at most.
-pub const MAX_KEYS: usize = 256;
+const MAX_KEYS: usize = 256;
 
 /// Who a peer is: its keys decide that, and not what it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +83,7 @@ impl Keys {
     }
 
     /// Returns the key that a client calls with.
-    #[must_use]
-    pub fn calling(&self) -> &Key {
+    pub(crate) fn calling(&self) -> &Key {
         &self.identities[0].keys[0]
     }
 
@@ -99,12 +98,6 @@ impl Keys {
         let &(_, holder, index) = self.places.iter().find(|(known, ..)| *known == id)?;
         let identity = &self.identities[holder];
         Some((&identity.keys[index], identity))
-    }
-
-    /// Returns the identities, in the order in which they were given.
-    #[must_use]
-    pub fn identities(&self) -> &[Arc<Identity>] {
-        &self.identities
     }
 }
 

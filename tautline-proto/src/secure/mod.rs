@@ -16,7 +16,7 @@ mod random;
 mod sealing;
 
 pub use key::{Key, KeyId};
-pub use keys::{BadKeys, Identity, Keys, MAX_KEYS};
+pub use keys::{BadKeys, Identity, Keys};
 pub(crate) use noise::{Asked, Begun, Split, begin, read_first};
 pub(crate) use random::Random;
 #[cfg(test)]

@@ -57,7 +57,7 @@ impl Periods {
     }
 
     /// The number of periods in a row that must still be missed for the condition to fail; 0 if it has failed.
-    pub fn until_failure(self, misses: Misses) -> u64 {
+    pub(crate) fn until_failure(self, misses: Misses) -> u64 {
         let most = u64::from(self.may_miss) + 1;
         if misses == Misses::NONE || self.misses(misses) == 0 {
             return most;

@@ -40,8 +40,6 @@ pub struct ReceivedDatagram {
     pub datagram: Vec<u8>,
     /// Whether the network has flipped bits of it.
     pub is_corrupted: bool,
-    /// Whether it is a copy that the network has made.
-    pub is_copy: bool,
     /// Why the node dropped it. `None` if the node accepted it.
     pub dropped: Option<DropReason>,
     /// How many messages it holds, whether they are handed out or not. A fragment does not count as a message. 0 if the node

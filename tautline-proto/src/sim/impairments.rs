@@ -33,7 +33,7 @@ pub struct Impairments {
     pub burst: Option<f64>,
     /// The share of datagrams that arrive twice.
     pub duplicate: Probability,
-    /// The share of datagrams that are held back until the next one has overtaken them, or for [`MAX_HOLD`]. The path holds one
+    /// The share of datagrams that are held back until the next one has overtaken them, or for 50 ms. The path holds one
     /// datagram at a time, so at most every second datagram is overtaken.
     pub reorder: Probability,
     /// The share of datagrams in which one to three bits are flipped.
@@ -56,7 +56,7 @@ pub struct Impairments {
 }
 
 /// The longest time for which reordering holds a datagram back, if no other one overtakes it.
-pub const MAX_HOLD: Duration = Duration::from_millis(50);
+pub(super) const MAX_HOLD: Duration = Duration::from_millis(50);
 
 /// The default of [`Impairments::queue`], in bytes: about what a small router buffers.
 pub const DEFAULT_QUEUE: usize = 65_536;

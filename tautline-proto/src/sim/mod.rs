@@ -46,10 +46,10 @@ mod world_tests;
 
 pub use clock::{Clock, MAX_DRIFT_PPM};
 pub use event::{ReceivedDatagram, ReceivedMessage, SimEvent};
-pub use impairments::{BadImpairments, DEFAULT_QUEUE, Impairments, MAX_HOLD};
+pub use impairments::{BadImpairments, DEFAULT_QUEUE, Impairments};
 pub use network::{Direction, Network};
 pub use node::{BlackBox, config};
-pub use path::{DeliveredDatagram, MAX_BYTES_IN_FLIGHT, MAX_IN_FLIGHT, Path, PathCounts};
+pub use path::{DeliveredDatagram, MAX_IN_FLIGHT, Path, PathCounts};
 pub use quantities::{BadBitRate, BadProbability, BitRate, Probability};
 pub use random::Random;
 pub use world::{NodeId, World};

@@ -157,8 +157,8 @@ impl Node {
                 ReceivedMessage { made, ..ReceivedMessage::new(&message, peer, number, is_late) }
             }));
         }
-        let path::DeliveredDatagram { datagram, is_corrupted, is_copy, .. } = delivery;
-        let arrival = ReceivedDatagram { from, datagram, is_corrupted, is_copy, dropped, messages: held };
+        let path::DeliveredDatagram { datagram, is_corrupted, .. } = delivery;
+        let arrival = ReceivedDatagram { from, datagram, is_corrupted, dropped, messages: held };
         self.events.push_back(SimEvent::Datagram(arrival));
         self.events.extend(messages.into_iter().map(SimEvent::Message));
         self.drain(now);

@@ -11,7 +11,7 @@ use crate::time::Instant;
 /// How many datagrams can be in flight at once. Further datagrams are dropped, as by a full queue.
 pub const MAX_IN_FLIGHT: usize = 65_536;
 /// How many bytes can be in flight at once. Further datagrams are dropped, as by a full queue.
-pub const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
+pub(super) const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 
 /// One direction of a path.
 ///

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::impairments::MAX_HOLD;
+use super::path::MAX_BYTES_IN_FLIGHT;
 use super::*;
 use crate::time::Instant;
 

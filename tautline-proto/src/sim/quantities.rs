@@ -47,7 +47,7 @@ impl Probability {
     }
 
     /// Returns whether it happens this time.
-    pub fn happens(self, random: &mut Random) -> bool {
+    pub(crate) fn happens(self, random: &mut Random) -> bool {
         random.unit() < self.0
     }
 
@@ -111,12 +111,6 @@ const RATE_UNITS: [(&str, u64); 4] =
     [("Gbit", 1_000_000_000), ("Mbit", 1_000_000), ("kbit", 1000), ("bit", 1)];
 
 impl BitRate {
-    /// Returns the rate of this many bits per second.
-    #[must_use]
-    pub const fn bits_per_second(rate: NonZeroU64) -> Self {
-        Self(rate)
-    }
-
     /// Returns the bits per second.
     #[must_use]
     pub const fn value(self) -> u64 {
@@ -213,7 +207,7 @@ mod tests {
 
     #[test]
     fn largest_datagram_on_the_slowest_path_does_not_overflow() {
-        let slowest = BitRate::bits_per_second(NonZeroU64::MIN);
+        let slowest = BitRate(NonZeroU64::MIN);
         assert_eq!(slowest.time_for(65_507), Duration::from_secs(65_507 * 8));
         assert_eq!(slowest.time_for(usize::MAX), Duration::from_nanos(u64::MAX));
         assert_eq!(slowest.bytes_in(Duration::from_secs(9)), 1);

@@ -34,12 +34,6 @@ impl Allow {
         Self { networks: Vec::new() }
     }
 
-    /// Returns the networks; none if every host may become a peer.
-    #[must_use]
-    pub fn networks(&self) -> &[Network] {
-        &self.networks
-    }
-
     pub(crate) fn shared(&self) -> Arc<[Network]> {
         self.networks.clone().into()
     }

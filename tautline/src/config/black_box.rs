@@ -15,8 +15,7 @@ pub struct ByteSize {
 
 impl ByteSize {
     /// Returns the number of bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.unwrap_or(0)
     }
 }

@@ -168,7 +168,7 @@ pub struct Failsafe(Arc<dyn Fn(&WatchdogEvent) + Send + Sync>);
 
 impl Failsafe {
     /// Makes a failsafe. Clones share the closure.
-    pub fn new(failsafe: impl Fn(&WatchdogEvent) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(failsafe: impl Fn(&WatchdogEvent) + Send + Sync + 'static) -> Self {
         Self(Arc::new(failsafe))
     }
 

@@ -17,7 +17,7 @@ use super::value::{Setting, SourceValue};
 /// use tautline::LocalAddress;
 ///
 /// let local: LocalAddress = "fe80::1%eth0".parse()?;
-/// assert_eq!((local.ip().to_string(), local.zone(), local.port()), ("fe80::1".to_owned(), Some("eth0"), 0));
+/// assert_eq!(local.to_string(), "[fe80::1%eth0]:0");
 /// # Ok::<(), tautline::LocalAddressError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,20 +36,17 @@ const EXPECTED: &str = "a local IP address, with or without a port, such as 10.0
 
 impl LocalAddress {
     /// The address.
-    #[must_use]
-    pub const fn ip(&self) -> IpAddr {
+    pub(crate) const fn ip(&self) -> IpAddr {
         self.ip
     }
 
     /// The name or the number of the network card of a link-local address.
-    #[must_use]
-    pub fn zone(&self) -> Option<&str> {
+    pub(crate) fn zone(&self) -> Option<&str> {
         self.zone.as_deref()
     }
 
     /// The port; 0 is any free port.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
+    pub(crate) const fn port(&self) -> u16 {
         self.port
     }
 }
@@ -150,8 +147,7 @@ impl CardName {
     const LONGEST: usize = if cfg!(windows) { 256 } else { 15 };
 
     /// The name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 

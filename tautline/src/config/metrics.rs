@@ -20,8 +20,7 @@ const EXPECTED: &str =
 
 impl MetricsAddress {
     /// Returns the address; `None` if the text was none.
-    #[must_use]
-    pub fn address(&self) -> Option<SocketAddr> {
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.0.as_ref().ok().copied()
     }
 }

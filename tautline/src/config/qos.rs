@@ -97,7 +97,7 @@ macro_rules! stream_keys {
         impl Qos {
             /// These settings, with those of `base` for values that are not set.
             #[must_use]
-            pub const fn or(self, base: Self) -> Self {
+            pub(crate) const fn or(self, base: Self) -> Self {
                 Self { $($name: if self.$name.is_some() { self.$name } else { base.$name },)+ }
             }
         }

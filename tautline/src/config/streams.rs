@@ -33,7 +33,7 @@ impl Streams {
     }
 
     /// Returns the channels of a type that have settings of their own, in ascending order.
-    pub fn channels(&self, message_type: MessageType) -> impl Iterator<Item = u16> + '_ {
+    pub(crate) fn channels(&self, message_type: MessageType) -> impl Iterator<Item = u16> + '_ {
         let of_type = self.by_selector.keys().filter(move |selector| selector.message_type == message_type);
         of_type.filter_map(|selector| selector.channel)
     }

@@ -152,14 +152,13 @@ pub struct Mtu(usize);
 
 impl Mtu {
     /// What the path to each peer carries.
-    pub const AUTO: Self = Self(0);
+    pub(crate) const AUTO: Self = Self(0);
 
     /// The most that is tried then: jumbo frames.
     const MOST: usize = 9_000;
 
     /// Returns the largest packet that may be sent, in bytes.
-    #[must_use]
-    pub const fn most(self) -> usize {
+    pub(crate) const fn most(self) -> usize {
         if self.0 == 0 { Self::MOST } else { self.0 }
     }
 }

@@ -35,7 +35,7 @@ impl HandlerStats {
     }
 
     /// Adds the counts of `other`.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.handled += other.handled;
         self.panicked += other.panicked;
         self.timed_out += other.timed_out;

@@ -77,18 +77,6 @@ impl Publisher {
         self
     }
 
-    /// The metadata of its messages.
-    #[must_use]
-    pub const fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    /// To whom it sends.
-    #[must_use]
-    pub const fn target(&self) -> Target {
-        self.target
-    }
-
     /// Sends one message.
     ///
     /// Never waits for the network. On the native wire, small messages of a stream share datagrams (setting `coalescing_delay`), and

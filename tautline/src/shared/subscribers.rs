@@ -13,11 +13,11 @@ use crate::sync::quietly::quietly;
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak, lock};
 
 /// The most events that wait for a subscriber. Beyond it the oldest are dropped and counted.
-pub const EVENT_QUEUE: usize = 1024;
+const EVENT_QUEUE: usize = 1024;
 
 /// The most events that strangers caused and that wait for a subscriber, beside those of the link. So strangers never displace an
 /// event of the link.
-pub const STRANGER_EVENTS: usize = 256;
+const STRANGER_EVENTS: usize = 256;
 
 /// Who caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ pub struct Head<'a> {
     pub correlation_id: Option<&'a Id<'a>>,
     /// What is done to make it arrive.
     pub delivery: Delivery,
-    /// For how long after `timestamp` it is useful: [`MIN_LIFESPAN`] to [`MAX_LIFESPAN`]. A value outside becomes the nearer
+    /// For how long after `timestamp` it is useful: 1 µs to about 71 minutes. A value outside becomes the nearer
     /// of the two.
     pub lifespan: Option<Duration>,
     /// How the payload is encoded.
@@ -62,9 +62,9 @@ impl Default for Head<'_> {
 }
 
 /// The shortest lifespan that can travel. The wire counts microseconds.
-pub const MIN_LIFESPAN: Duration = Duration::from_micros(1);
+pub(super) const MIN_LIFESPAN: Duration = Duration::from_micros(1);
 /// The longest lifespan that can travel: about 71 minutes.
-pub const MAX_LIFESPAN: Duration = Duration::from_micros(u32::MAX as u64);
+pub(super) const MAX_LIFESPAN: Duration = Duration::from_micros(u32::MAX as u64);
 
 /// The error for a text that does not fit its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

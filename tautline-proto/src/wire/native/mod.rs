@@ -44,7 +44,7 @@ pub(crate) use datagram::{header_of, unnumbered};
 pub use decode::MessageFrame;
 pub(crate) use decode::{SendingClass, Stream};
 pub(crate) use delivery::DeliveryNumbers;
-pub use encode::{BadText, Head, MAX_LIFESPAN, MIN_LIFESPAN, MessageStart, begin_message, finish_message};
+pub use encode::{BadText, Head, MessageStart, begin_message, finish_message};
 pub use fragment::Fragment;
 pub(crate) use fragment::{fragment_count, fragments};
 pub use frames::{Frame, Frames};

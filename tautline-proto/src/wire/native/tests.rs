@@ -176,8 +176,8 @@ fn lifespan_travels_in_microseconds() {
     assert_eq!(carried(Duration::from_millis(50)), Some(Duration::from_millis(50)));
     // Rounded up, and limited to what the field can hold.
     assert_eq!(carried(Duration::from_nanos(1_001)), Some(Duration::from_micros(2)));
-    assert_eq!(carried(Duration::ZERO), Some(MIN_LIFESPAN));
-    assert_eq!(carried(Duration::MAX), Some(MAX_LIFESPAN));
+    assert_eq!(carried(Duration::ZERO), Some(encode::MIN_LIFESPAN));
+    assert_eq!(carried(Duration::MAX), Some(encode::MAX_LIFESPAN));
 }
 
 #[test]
