@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::kinds::{KINDS, Kind, SMOKE};
 use crate::peers::{CONTESTANTS, Contestant};
 
-pub(crate) const HELP: &str = "\
+const HELP: &str = "\
 usage: bench/run [--smoke] [--rounds N] [--print] [--only TABLE] [--peer NAME] [--plots DIR]
   --smoke       check that it runs: the raw socket and tautline only, a fraction of a second per table
   --rounds N    measure this many rounds, 1 to 100 (default 5), after a warm-up round that does not count

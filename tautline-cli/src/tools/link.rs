@@ -164,7 +164,7 @@ const fn name_of(role: Role) -> &'static str {
 }
 
 /// Reads the settings from a file, if there is one, and applies the environment on top.
-pub(crate) fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
+fn settings_from(path: Option<&Path>) -> Result<Config, Failure> {
     let config = path.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
     let config = config.and_then(Config::apply_env).map_err(|error| wrong_config(&error))?;
     // A profile of control loops demands a failsafe, and a deadline of commands may latch. This program moves nothing, so its

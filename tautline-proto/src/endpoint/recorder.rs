@@ -303,7 +303,7 @@ impl Recorder {
 }
 
 /// By how much the wall clock is ahead.
-pub(crate) const fn shift_of(now: Now) -> i64 {
+const fn shift_of(now: Now) -> i64 {
     now.wall.as_nanos().wrapping_sub(now.steady.as_nanos().cast_signed())
 }
 
@@ -356,7 +356,7 @@ impl Digest {
     }
 
     /// Adds all of the bytes.
-    pub(crate) fn add_all(&mut self, bytes: &[u8]) {
+    fn add_all(&mut self, bytes: &[u8]) {
         let (whole, rest) = bytes.as_chunks::<16>();
         for pair in whole {
             let word = |half: usize| u64::from_le_bytes(pair.as_chunks::<8>().0[half]);

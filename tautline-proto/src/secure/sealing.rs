@@ -8,7 +8,7 @@ use super::aead::{Aead as _, Cipher, TAG_LEN};
 use crate::snapshot::{Reader, Saved, Writer, saved};
 
 /// How many datagrams a key seals at most. Then it refuses: the session needs new keys.
-pub(crate) const MAX_SEALED: u64 = 1 << 24;
+const MAX_SEALED: u64 = 1 << 24;
 
 /// The secret of one direction. `None` in a rerun.
 #[derive(Default)]

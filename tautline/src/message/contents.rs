@@ -3,7 +3,7 @@
 use crate::sync::Arc;
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
@@ -19,8 +19,7 @@ impl Message {
     /// Makes a message that was never sent, for tests of code that handles messages and for other transports.
     ///
     /// Defaults for what the metadata leave open: the time stamp is now, the id is the number 0, and the source is
-    /// empty. The message arrives now, from [`PeerId::none`] and the address 0.0.0.0:0;
-    /// [`with_arrival`](Self::with_arrival) changes that.
+    /// empty. The message arrives now, from [`PeerId::none`] and the address 0.0.0.0:0.
     ///
     /// ```
     /// use tautline::{Message, Metadata, Payload};
@@ -46,8 +45,9 @@ impl Message {
             .with_lifespan(metadata.lifespan);
         message.source = message.source.filter(|_| metadata.has_source);
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        let mut arrival = Arrival::now(PeerId::none(), address);
-        arrival.made = arrival.made.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(arrival.made);
+        let now = Instant::now();
+        let made = now.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(now);
+        let arrival = Arrival { peer: PeerId::none(), address, time: wall_now(), made, late: false };
         Self::copy(&Arc::new(Pool::default()), &message, arrival)
     }
 
@@ -89,20 +89,5 @@ mod tests {
         let message = Message::new(&Payload::json("text").expect("plain text"), &Metadata::data());
         assert!(message.decode::<f64>().is_err());
         assert_eq!(message.decode::<String>().expect("it is text"), "text");
-    }
-
-    #[test]
-    fn an_arrival_can_be_set_afterwards() {
-        let message = Message::new(&Payload::raw(*b""), &Metadata::data());
-        let arrival = Arrival {
-            peer: PeerId::none(),
-            address: ([10, 0, 0, 1], 7).into(),
-            time: wall_now(),
-            made: std::time::Instant::now(),
-            late: true,
-        };
-        let message = message.with_arrival(arrival);
-        assert_eq!(message.address(), arrival.address);
-        assert!(message.is_late());
     }
 }

@@ -19,7 +19,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::machine::clock::wall_now;
 use crate::message::parts::{Parts, Span, StoredId, variable_len};
 use crate::message::pool::Pool;
 use crate::sync::Arc;
@@ -46,13 +45,6 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Returns an arrival now, of a message that was made now and is not late. For tests of code that handles messages;
-    /// change the fields that matter.
-    #[must_use]
-    pub fn now(peer: PeerId, address: SocketAddr) -> Self {
-        Self { peer, address, time: wall_now(), made: Instant::now(), late: false }
-    }
-
     /// The greatest age that the message can have now: the time since it was [made](Self::made).
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -94,15 +86,6 @@ impl Message {
 
     const fn parts(&self) -> &Parts {
         self.parts.as_ref().expect("taken only when the message is dropped")
-    }
-
-    /// Returns the same message with another arrival.
-    #[must_use]
-    pub fn with_arrival(mut self, arrival: Arrival) -> Self {
-        if let Some(parts) = &mut self.parts {
-            parts.arrival = arrival;
-        }
-        self
     }
 
     /// What the message is for.

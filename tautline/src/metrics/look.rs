@@ -19,7 +19,7 @@ pub(crate) struct Source {
 }
 
 /// The peers that are shown at most, so that strangers cannot fill the page. All of them count in the sums.
-pub(super) const MOST_PEERS: usize = 64;
+const MOST_PEERS: usize = 64;
 
 /// What is known of a link at one time.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use super::SilenceCause;
 use crate::sync::{AtomicU64, Ordering};
 
 /// The most silences that wait to be told one by one.
-pub(super) const MAX_GAPS: usize = 8;
+const MAX_GAPS: usize = 8;
 
 /// A silence that a sign of life has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ pub(crate) use self::way::{Order, Way};
 use tautline::recording::MessageView;
 
 /// The most links that are told apart. For a further one, the link that was silent longest is forgotten.
-pub(crate) const MOST_LINKS: usize = 64;
+const MOST_LINKS: usize = 64;
 
 /// A datagram that passed by.
 #[derive(Clone, Copy, Debug)]

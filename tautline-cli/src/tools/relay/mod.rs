@@ -27,7 +27,7 @@ use crate::tools::exit::Failure;
 use crate::tools::impair::BothDirections;
 
 /// The most clients at the same time. A further client replaces the longest-silent client of the host with the most clients.
-pub(crate) const MOST_CLIENTS: usize = 256;
+const MOST_CLIENTS: usize = 256;
 
 /// The relay forgets a client that has been silent for this time.
 const IDLE: Duration = Duration::from_secs(60);

@@ -131,7 +131,7 @@ pub(super) fn dial(registry: &mut Registry, server: SocketAddr, now: Instant) {
 }
 
 /// Adds a peer that is known by its address alone. This wire has no handshake, so the peer is accepted at once.
-pub(super) fn add_peer(registry: &mut Registry, address: SocketAddr, established: Instant) -> PeerId {
+fn add_peer(registry: &mut Registry, address: SocketAddr, established: Instant) -> PeerId {
     let peer = registry.add(Newcomer::new(address, None, established));
     peer.accepted = true;
     peer.numbers_from = FIRST_NUMBER;

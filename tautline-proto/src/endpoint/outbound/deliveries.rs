@@ -66,7 +66,7 @@ impl Outbound {
         offered
     }
 
-    pub(super) fn take_offer(
+    fn take_offer(
         &mut self,
         id: PeerId,
         frame: &[u8],
@@ -142,7 +142,7 @@ impl Outbound {
         }
     }
 
-    pub(super) fn take_uncounted(&mut self, id: PeerId) -> u64 {
+    fn take_uncounted(&mut self, id: PeerId) -> u64 {
         peer_mut(&mut self.slots, id).map_or(0, |peer| core::mem::take(&mut peer.uncounted))
     }
 

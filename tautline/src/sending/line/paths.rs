@@ -233,7 +233,7 @@ impl Open {
     }
 
     /// Looks at the path to this address again: the network reports (ICMP) that it is smaller.
-    pub(super) fn look_at_path(&mut self, to: SocketAddr) {
+    fn look_at_path(&mut self, to: SocketAddr) {
         let Some(peer) = self.outbound.peer_at(to).filter(|_| self.link.wire == Wire::Native) else { return };
         if let Some(size) = self.socket.path_datagram_size(to) {
             self.outbound.path_told(peer, size, Some(size));

@@ -147,7 +147,7 @@ impl Sender {
 
     /// Sends bytes that need no encoding: the line's holder frames them where they go.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    pub(crate) fn send_bytes(
+    fn send_bytes(
         &self,
         outgoing: Outgoing<'_>,
         content_type: ContentType,
