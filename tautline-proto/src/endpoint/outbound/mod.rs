@@ -1,7 +1,7 @@
 //! The sending half of an endpoint.
 //!
-//! [`Outbound`] is the only type of this folder that the driver calls. It is in `half`; its calls about reliable messages
-//! are in `deliveries`, those about the sizes of datagrams in `sizes`, and what a black box needs in `recording`. `peer` holds what is known of each peer,
+//! [`Outbound`] is the only type of this folder that the driver calls. It is in `half`; the commands of the other half are
+//! in `commands`, its calls about reliable messages in `deliveries`, those about the sizes of datagrams in `sizes`, and what a black box needs in `recording`. `peer` holds what is known of each peer,
 //! `reliable_sender` the reliable messages that a peer has not acknowledged, frame by frame (`queued_frame`, `frame_bytes`) and
 //! datagram by datagram (`flights`), and their messages (`pending_messages`).
 //!
@@ -11,6 +11,7 @@
 //!
 //! This folder may use `wire`, the crate's root modules and what both halves share. It never uses `inbound`.
 
+mod commands;
 mod deliveries;
 mod flights;
 mod frame_bytes;

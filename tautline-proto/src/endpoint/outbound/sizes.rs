@@ -4,7 +4,8 @@
 
 use alloc::vec::Vec;
 
-use super::half::{Outbound, begin_heartbeat, peer_mut};
+use super::commands::begin_heartbeat;
+use super::half::{Outbound, peer_mut};
 use super::path_size::MIN_DATAGRAM;
 use super::peer::OutboundPeer;
 use crate::endpoint::config::WireFormat;
