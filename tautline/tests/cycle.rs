@@ -38,7 +38,6 @@ fn deadlines_are_one_period_apart_however_late_the_loop_wakes() {
     for round in 0..50 {
         let wake = cycle.wait();
         assert!(Instant::now() >= wake.deadline && wake.phase < MS);
-        assert_eq!(wake.phase, cycle.phase());
         wakes.push(wake);
         if round % 10 == 0 {
             thread::sleep(3 * MS);

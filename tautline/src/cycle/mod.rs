@@ -107,7 +107,6 @@ pub struct Cycle {
     sleeper: Sleeper,
     late_after: Duration,
     stats: CycleStats,
-    last: Option<Wake>,
     follows: Option<Follows>,
     alarm: Option<Alarm>,
 }
@@ -142,7 +141,6 @@ impl Cycle {
             sleeper: Sleeper::new(),
             late_after: period / LATE_PART,
             stats: CycleStats::default(),
-            last: None,
             follows: None,
             alarm: None,
         })
@@ -184,12 +182,6 @@ impl Cycle {
     #[must_use]
     pub const fn period(&self) -> Duration {
         self.schedule.period()
-    }
-
-    /// Returns how late the loop woke the last time, after its deadline; zero before the first time.
-    #[must_use]
-    pub fn phase(&self) -> Duration {
-        self.last.map_or(Duration::ZERO, |wake| wake.phase)
     }
 
     /// Returns what was counted so far.
@@ -237,7 +229,6 @@ impl Cycle {
         self.stats.late += u64::from(wake.is_late);
         self.stats.missed += missed;
         self.stats.max_phase = self.stats.max_phase.max(phase);
-        self.last = Some(wake);
         Some(wake)
     }
 }
