@@ -1,6 +1,5 @@
 //! Reports what a turn noticed of peers and datagrams: to the directory, the state, the subscribers and the log.
 
-use crate::sync::Arc;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -20,59 +19,31 @@ use tautline_proto::{Cause, ConnectionState, DropReason, MessageType, PeerId};
 
 impl Turner {
     pub(super) fn happened(&mut self, event: Happened) {
-        let shared = Arc::clone(&self.shared);
-        let publish = |event: &Event, by: CausedBy| shared.status.events.publish_by(event, by);
         match event {
             Happened::Added(handle) => {
                 // Before the first datagram is sent there: the echo in this one has proven the address.
                 if self.socket.answers_as_called() {
                     self.socket.confirm_source(handle.address);
                 }
-                shared.directory.add(handle);
+                self.shared.directory.add(handle);
             }
-            Happened::Named(peer, name) => shared.directory.set_name(peer, name),
-            Happened::Accepted(peer) => {
-                shared.directory.set_state(peer, ConnectionState::Connected);
-                self.moving.set_answer_by(None);
-                self.key_problem = None;
-                self.if_client(Cause::Accepted);
-                let info = shared.directory.get(peer);
-                shared.watchdogs.peer_came(peer, info.as_ref().and_then(|info| info.identity.as_deref()));
-                if let Some(info) = info {
-                    if let Some(left_out) = self.may_log() {
-                        let identity = info.identity.as_deref();
-                        tracing::info!(%peer, address = %info.address, name = info.name, identity, left_out, "peer connected");
-                    }
-                    let PeerInfo { address, name, identity, .. } = info;
-                    let event = Event::PeerConnected { peer, address, name, identity };
-                    publish(&event, self.cause(peer));
-                }
-            }
+            Happened::Named(peer, name) => self.shared.directory.set_name(peer, name),
+            Happened::Accepted(peer) => self.peer_accepted(peer),
             Happened::Stale(peer) => {
-                shared.directory.set_state(peer, ConnectionState::Stale);
+                self.shared.directory.set_state(peer, ConnectionState::Stale);
                 self.if_client(Cause::Stale);
-                publish(&Event::PeerStale { peer }, self.cause(peer));
+                self.publish(&Event::PeerStale { peer }, self.cause(peer));
             }
-            Happened::Silent(peer) => {
-                shared.directory.set_state(peer, ConnectionState::Reconnecting);
-                self.if_client(Cause::Silent);
-                if self.server.is_some() || self.moving.looks_on() {
-                    self.moving.look_soon(shared.steady_now(), false);
-                }
-                if let Some(left_out) = self.may_log() {
-                    tracing::warn!(%peer, left_out, "peer fell silent");
-                }
-                publish(&Event::PeerSilent { peer }, self.cause(peer));
-            }
+            Happened::Silent(peer) => self.peer_silent(peer),
             Happened::Heard(peer) => {
-                shared.directory.set_state(peer, ConnectionState::Connected);
+                self.shared.directory.set_state(peer, ConnectionState::Connected);
                 self.if_client(Cause::Heard);
-                publish(&Event::PeerReturned { peer }, self.cause(peer));
+                self.publish(&Event::PeerReturned { peer }, self.cause(peer));
             }
             Happened::Moved { peer, from, to } => self.peer_moved(peer, from, to),
             Happened::PathSize(peer, size) => {
-                if let Some(info) = shared.directory.get(peer) {
-                    publish(
+                if let Some(info) = self.shared.directory.get(peer) {
+                    self.publish(
                         &Event::PathSize { peer, mtu: size + headers_to(info.address) },
                         self.cause(peer),
                     );
@@ -81,36 +52,9 @@ impl Turner {
             Happened::Restarted(peer) => {
                 self.freshness.forget(peer);
                 self.told.forget(peer);
-                publish(&Event::PeerRestarted { peer }, shared.cause_at_will(peer));
+                self.publish(&Event::PeerRestarted { peer }, self.shared.cause_at_will(peer));
             }
-            Happened::Removed(peer, reason) => {
-                self.freshness.forget(peer);
-                self.told.forget(peer);
-                if self.socket.answers_as_called()
-                    && let Some(address) = shared.directory.socket_address(peer)
-                {
-                    self.socket.forget_source(address);
-                }
-                let by = self.cause(peer);
-                let address = shared.directory.socket_address(peer);
-                let outcome = match reason {
-                    RemovalReason::Replaced => Outcome::Unknown,
-                    _ => Outcome::PeerLost,
-                };
-                shared.requests.peer_left((peer, address), outcome, shared.role);
-                shared.directory.remove(peer);
-                shared.watchdogs.peer_left(Some(peer), shared.steady_now());
-                if matches!(reason, RemovalReason::ClosedByPeer | RemovalReason::KeyRemoved) {
-                    self.if_client(Cause::ClosedByPeer);
-                    if self.server.is_some() {
-                        self.moving.look_soon(shared.steady_now(), false);
-                    }
-                }
-                if let Some(left_out) = self.may_log() {
-                    tracing::info!(%peer, reason = reason.name(), left_out, "peer disconnected");
-                }
-                publish(&Event::PeerDisconnected { peer, reason }, by);
-            }
+            Happened::Removed(peer, reason) => self.peer_removed(peer, reason),
             Happened::Dropped { from, reason } => self.dropped(from, reason),
             Happened::NotAllowed { peer, message_type } => self.not_allowed(peer, message_type),
             Happened::OwnerChanged(change) => self.owner_changed(&change),
@@ -127,18 +71,83 @@ impl Turner {
                     );
                 }
             }
-            Happened::KeyReplaced(peer) => publish(&Event::KeyReplaced { peer }, self.cause(peer)),
+            Happened::KeyReplaced(peer) => self.publish(&Event::KeyReplaced { peer }, self.cause(peer)),
             Happened::ServerIsSecured => {
                 if let Some(server) = self.server {
                     self.key_problem(ConnectError::KeyNeeded { server }, &Event::KeyNeeded { server });
                 }
             }
             Happened::Refused => {
-                publish(&Event::Refused, CausedBy::Stranger);
+                self.publish(&Event::Refused, CausedBy::Stranger);
                 self.refused_by_server();
             }
             _ => {}
         }
+    }
+
+    /// A peer is there: the handshake is complete.
+    #[cold]
+    fn peer_accepted(&mut self, peer: PeerId) {
+        self.shared.directory.set_state(peer, ConnectionState::Connected);
+        self.moving.set_answer_by(None);
+        self.key_problem = None;
+        self.if_client(Cause::Accepted);
+        let info = self.shared.directory.get(peer);
+        self.shared.watchdogs.peer_came(peer, info.as_ref().and_then(|info| info.identity.as_deref()));
+        if let Some(info) = info {
+            if let Some(left_out) = self.may_log() {
+                let identity = info.identity.as_deref();
+                tracing::info!(%peer, address = %info.address, name = info.name, identity, left_out, "peer connected");
+            }
+            let PeerInfo { address, name, identity, .. } = info;
+            let event = Event::PeerConnected { peer, address, name, identity };
+            self.publish(&event, self.cause(peer));
+        }
+    }
+
+    /// A peer was not heard for all of the time-out.
+    #[cold]
+    fn peer_silent(&mut self, peer: PeerId) {
+        self.shared.directory.set_state(peer, ConnectionState::Reconnecting);
+        self.if_client(Cause::Silent);
+        if self.server.is_some() || self.moving.looks_on() {
+            self.moving.look_soon(self.shared.steady_now(), false);
+        }
+        if let Some(left_out) = self.may_log() {
+            tracing::warn!(%peer, left_out, "peer fell silent");
+        }
+        self.publish(&Event::PeerSilent { peer }, self.cause(peer));
+    }
+
+    /// A peer is gone.
+    #[cold]
+    fn peer_removed(&mut self, peer: PeerId, reason: RemovalReason) {
+        self.freshness.forget(peer);
+        self.told.forget(peer);
+        if self.socket.answers_as_called()
+            && let Some(address) = self.shared.directory.socket_address(peer)
+        {
+            self.socket.forget_source(address);
+        }
+        let by = self.cause(peer);
+        let address = self.shared.directory.socket_address(peer);
+        let outcome = match reason {
+            RemovalReason::Replaced => Outcome::Unknown,
+            _ => Outcome::PeerLost,
+        };
+        self.shared.requests.peer_left((peer, address), outcome, self.shared.role);
+        self.shared.directory.remove(peer);
+        self.shared.watchdogs.peer_left(Some(peer), self.shared.steady_now());
+        if matches!(reason, RemovalReason::ClosedByPeer | RemovalReason::KeyRemoved) {
+            self.if_client(Cause::ClosedByPeer);
+            if self.server.is_some() {
+                self.moving.look_soon(self.shared.steady_now(), false);
+            }
+        }
+        if let Some(left_out) = self.may_log() {
+            tracing::info!(%peer, reason = reason.name(), left_out, "peer disconnected");
+        }
+        self.publish(&Event::PeerDisconnected { peer, reason }, by);
     }
 
     /// A peer has another address now.
@@ -154,7 +163,7 @@ impl Turner {
         if let Some(left_out) = self.may_log() {
             tracing::info!(%peer, %from, %to, left_out, "peer moved");
         }
-        self.shared.status.events.publish_by(&Event::PeerMoved { peer, from, to }, self.cause(peer));
+        self.publish(&Event::PeerMoved { peer, from, to }, self.cause(peer));
     }
 
     /// Tells once that the server wants another key. Connecting fails with that, because waiting does not help; a client that was
@@ -165,7 +174,7 @@ impl Turner {
             if let Some(left_out) = self.may_log() {
                 tracing::warn!(left_out, "{problem}");
             }
-            self.shared.status.events.publish_by(event, CausedBy::Stranger);
+            self.publish(event, CausedBy::Stranger);
         }
         if self.moving.awaits_answer() {
             self.give_up(Cause::Refused, problem.clone());
@@ -177,8 +186,12 @@ impl Turner {
     fn not_allowed(&self, peer: PeerId, message_type: MessageType) {
         if self.told_strangers.allow(Instant::now()).is_some() {
             let event = Event::NotAllowed { peer, message_type };
-            self.shared.status.events.publish_by(&event, CausedBy::Stranger);
+            self.publish(&event, CausedBy::Stranger);
         }
+    }
+
+    pub(super) fn publish(&self, event: &Event, by: CausedBy) {
+        self.shared.status.events.publish_by(event, by);
     }
 
     /// Who causes the events of this peer.
@@ -214,15 +227,12 @@ impl Turner {
             && self.told_strangers.allow(now).is_some()
         {
             let event = Event::NotLetIn { from: as_users_know(from), reason };
-            self.shared.status.events.publish_by(&event, CausedBy::Stranger);
+            self.publish(&event, CausedBy::Stranger);
         }
         let due = |last: Instant| now.saturating_duration_since(last) >= Duration::from_secs(1);
         if reason == DropReason::OtherWire && self.last_other_wire.is_none_or(due) {
             self.last_other_wire = Some(now);
-            self.shared
-                .status
-                .events
-                .publish_by(&Event::OtherWire { from: as_users_know(from) }, CausedBy::Stranger);
+            self.publish(&Event::OtherWire { from: as_users_know(from) }, CausedBy::Stranger);
         }
     }
 
@@ -272,7 +282,7 @@ impl Turner {
         if self.fault_limit.allow(now).is_some() {
             let event = Event::PeerUnreachable { address, fault, problem: problem.to_string() };
             let by = if self.server.is_some() { CausedBy::Link } else { CausedBy::Stranger };
-            self.shared.status.events.publish_by(&event, by);
+            self.publish(&event, by);
         }
     }
 

@@ -36,6 +36,6 @@ impl Turner {
             );
         }
         let event = Event::KernelDropped { dropped, receive_buffer };
-        self.shared.status.events.publish_by(&event, CausedBy::Stranger);
+        self.publish(&event, CausedBy::Stranger);
     }
 }

@@ -135,7 +135,7 @@ impl Turner {
         }
         // Of the two, the one that has come, or else the one that has gone.
         let by = to.or(from).map_or(CausedBy::Link, |peer| self.shared.cause_at_will(peer));
-        self.shared.status.events.publish_by(&Event::OwnerChanged { stream, from, to, reason }, by);
+        self.publish(&Event::OwnerChanged { stream, from, to, reason }, by);
     }
 
     #[cold]
@@ -148,10 +148,7 @@ impl Turner {
                 None => tracing::warn!(%peer, %stream, left_out, "no room for one more stream with an owner"),
             }
         }
-        self.shared
-            .status
-            .events
-            .publish_by(&Event::NotOwner { peer, stream, owner }, self.shared.cause_at_will(peer));
+        self.publish(&Event::NotOwner { peer, stream, owner }, self.shared.cause_at_will(peer));
     }
 
     #[cold]
@@ -159,9 +156,6 @@ impl Turner {
         if let Some(left_out) = self.may_log() {
             tracing::warn!(%peer, %stream, left_out, "another owns the stream at the peer: what is sent there is dropped");
         }
-        self.shared
-            .status
-            .events
-            .publish_by(&Event::StreamDenied { peer, stream }, self.shared.cause_at_will(peer));
+        self.publish(&Event::StreamDenied { peer, stream }, self.shared.cause_at_will(peer));
     }
 }
