@@ -39,7 +39,6 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
     if delayed_silence(story).is_some() {
         return None;
     }
-    let silent_ms = silent as f64 / 1e6;
     let address = story.peers.get(&peer)?;
     let is_goodbye = |event: &Value| {
         event["fields"]["reason"] == "closed_by_peer"
@@ -48,21 +47,9 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
     if story.near("PeerDisconnected").any(|(_, event)| is_goodbye(event)) {
         return Some(Cause::new(Kind::PeerClosed, format!("{peer} ended the link itself")));
     }
-    let mut reports = story.near("PeerUnreachable").filter(|(at, event)| {
-        *at + SILENCE_NS >= last
-            && event["fields"]["address"].as_str().is_none_or(|at| at == address.to_string())
-    });
-    if let Some((_, report)) = reports.next() {
-        let silence = format!("{peer} at {address} was silent for {silent_ms:.1} ms, and");
-        return Some(if report["fields"]["fault"] == "PortUnreachable" {
-            let sentence = format!(
-                "{silence} its machine says that nothing listens at its port: its process has ended without a goodbye"
-            );
-            Cause::new(Kind::PeerKilled, sentence)
-        } else {
-            let problem = without_codes(report["fields"]["problem"].as_str().unwrap_or("an error"));
-            Cause::new(Kind::NetworkCut, format!("{silence} nothing could be sent to it: {problem}"))
-        });
+    let silence = format!("{peer} at {address} was silent for {:.1} ms", silent as f64 / 1e6);
+    if let Some(cause) = reported(story, last, &silence, &address.to_string()) {
+        return Some(cause);
     }
     let back = story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at);
     let lost = story.gaps().iter().any(|(at, of, _)| *of == peer && back.is_some_and(|back| *at == back.at));
@@ -80,33 +67,52 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
             Cause::new(Kind::PeerStopped, sentence)
         }
         Some(_) => return None,
-        None => {
-            let end = story.end();
-            let until = if end > story.cause_at {
-                format!(", and until the record ends, {}", story.when(end))
-            } else {
-                String::new()
-            };
-            // An answer to its last datagram was sent before the peer was gone, so it does not count.
-            let sent = story.sent.iter().filter(|(at, to, _)| *to == peer && *at > last + LONG_NS);
-            let sent: u64 = sent.map(|(.., count)| count).sum();
-            let silence =
-                format!("{peer} at {address} was silent for {silent_ms:.1} ms without a goodbye{until}.");
-            if sent > 0 {
-                let sentence = format!(
-                    "{silence} What was sent to it meanwhile ({sent} datagrams) led to no error: its process is stopped, or the \
-                     network is cut. This end cannot tell which"
-                );
-                Cause::new(Kind::PeerStoppedOrCut, sentence)
-            } else {
-                let sentence = format!(
-                    "{silence} Nothing was sent to it meanwhile that could have led to an error: its process has ended or is \
-                     stopped, or the network is cut. This end cannot tell which"
-                );
-                Cause::new(Kind::PeerSilent, sentence)
-            }
-        }
+        None => stayed_away(story, peer, last, &silence),
     })
+}
+
+/// What the system or the network reported when something was sent to the silent peer.
+fn reported(story: &Story, last: At, silence: &str, address: &str) -> Option<Cause> {
+    let mut reports = story.near("PeerUnreachable").filter(|(at, event)| {
+        *at + SILENCE_NS >= last && event["fields"]["address"].as_str().is_none_or(|at| at == address)
+    });
+    let (_, report) = reports.next()?;
+    Some(if report["fields"]["fault"] == "PortUnreachable" {
+        let sentence = format!(
+            "{silence}, and its machine says that nothing listens at its port: its process has ended without a goodbye"
+        );
+        Cause::new(Kind::PeerKilled, sentence)
+    } else {
+        let problem = without_codes(report["fields"]["problem"].as_str().unwrap_or("an error"));
+        Cause::new(Kind::NetworkCut, format!("{silence}, and nothing could be sent to it: {problem}"))
+    })
+}
+
+/// The cause where the peer did not come back.
+fn stayed_away(story: &Story, peer: PeerId, last: At, silence: &str) -> Cause {
+    let end = story.end();
+    let until = if end > story.cause_at {
+        format!(", and until the record ends, {}", story.when(end))
+    } else {
+        String::new()
+    };
+    // An answer to its last datagram was sent before the peer was gone, so it does not count.
+    let sent = story.sent.iter().filter(|(at, to, _)| *to == peer && *at > last + LONG_NS);
+    let sent: u64 = sent.map(|(.., count)| count).sum();
+    let silence = format!("{silence} without a goodbye{until}.");
+    if sent > 0 {
+        let sentence = format!(
+            "{silence} What was sent to it meanwhile ({sent} datagrams) led to no error: its process is stopped, or the network \
+             is cut. This end cannot tell which"
+        );
+        Cause::new(Kind::PeerStoppedOrCut, sentence)
+    } else {
+        let sentence = format!(
+            "{silence} Nothing was sent to it meanwhile that could have led to an error: its process has ended or is stopped, or \
+             the network is cut. This end cannot tell which"
+        );
+        Cause::new(Kind::PeerSilent, sentence)
+    }
 }
 
 /// The peer that was silent at the cause, and when it came back.
