@@ -17,12 +17,15 @@ use std::time::{Duration, Instant};
 
 use common::{TIME_LIMIT, until};
 use tautline::{
-    Config, ConnectionState, Driver, DropReason, Handler, MessageType, Metadata, Payload, Qos, UdpInterface,
-    Wire, create_udp_client, create_udp_server,
+    Config, ConnectionState, Delivery, Driver, DropReason, Handler, MessageType, Metadata, Payload, Qos,
+    UdpInterface, Wire, create_udp_client, create_udp_server,
 };
 
 /// The number of messages in a batch: they share a datagram on the native wire.
 const BATCH: usize = 10;
+
+/// The bytes of a message that takes several datagrams.
+const LARGE: usize = 5_000;
 
 /// How often a disconnect of each kind happens in the ordinary tests.
 const FEW: u64 = 10;
@@ -78,19 +81,35 @@ fn plant_config(kind: Kind, wire: Wire, port: u16) -> Config {
     }
 }
 
-/// Sends batches of commands, and single data messages, until the test is over.
-fn keep_sending(controller: &UdpInterface, over: &AtomicBool) {
+/// Sends batches of commands, and single data messages, until the test is over. On the native wire also large and reliable ones.
+/// Returns how many reliable ones were taken.
+fn keep_sending(controller: &UdpInterface, over: &AtomicBool) -> u64 {
     let payloads = vec![Payload::raw([7; 8]); BATCH];
     let json = vec![Payload::json(&1).expect("a number"); BATCH];
     let is_classic = controller.config().wire == Some(Wire::Classic);
     let (commands, data) =
         (controller.publisher(Metadata::command()), controller.publisher(Metadata::data()));
-    while !over.load(Ordering::Relaxed) {
+    let kinds = [Delivery::BestEffort, Delivery::Reliable, Delivery::Ordered].map(|class| {
+        let metadata = Metadata::data().delivery(class);
+        controller.publisher(metadata)
+    });
+    let sizes = [8, LARGE].map(|size| Payload::raw(vec![7; size]));
+    let mut reliable = 0;
+    for round in 0.. {
+        if over.load(Ordering::Relaxed) {
+            break;
+        }
         // While the plant is away, the kernel may refuse.
         let _ = commands.send_batch(if is_classic { &json } else { &payloads });
         let _ = data.send(&1);
+        if !is_classic {
+            let (kind, size) = (round % kinds.len(), round / kinds.len() % sizes.len());
+            let is_taken = kinds[kind].send(&sizes[size]).is_ok();
+            reliable += u64::from(is_taken && kind > 0);
+        }
         std::thread::sleep(Duration::from_micros(100));
     }
+    reliable
 }
 
 /// Disconnects the plant so many times under load. Returns it, disconnected for the last time.
@@ -115,7 +134,7 @@ fn run(kind: Kind, wire: Wire, times: u64) -> UdpInterface {
     controller.connect().expect("it does not wait");
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| keep_sending(&controller, &over));
+        let sending = scope.spawn(|| keep_sending(&controller, &over));
         for round in 0..times {
             if plant.connection_state() != ConnectionState::Connected {
                 connect(&plant, driver.as_mut());
@@ -123,6 +142,11 @@ fn run(kind: Kind, wire: Wire, times: u64) -> UdpInterface {
             end_once(kind, round, &plant, driver.as_mut(), &controller);
         }
         over.store(true, Ordering::Relaxed);
+        let reliable = sending.join().expect("no panic");
+        controller.disconnect();
+        let ended = controller.statistics().deliveries;
+        let sum = ended.delivered + ended.expired + ended.abandoned + ended.peer_lost + ended.unknown;
+        assert_eq!((sum, ended.waiting), (reliable, 0), "{kind:?} {wire:?}: each has one outcome: {ended:?}");
     });
     controller.cleanup();
     plant.disconnect();
