@@ -121,12 +121,16 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
         let error = without_odd_tips(error);
         // Whoever reads the lines of `listen --json` expects nothing else.
         let is_given = |word: &str| words.iter().any(|given| given == word);
-        if error.use_stderr() && is_given("listen") && is_given("--json") {
+        if !error.use_stderr() {
+            error.exit();
+        }
+        if is_given("listen") && is_given("--json") {
             output::notes_as_json();
             output::complain(error.to_string().trim_start_matches("error: ").trim_end());
-            std::process::exit(error.exit_code());
+        } else {
+            output::complain_in_its_words(&error.render().ansi().to_string());
         }
-        error.exit()
+        std::process::exit(error.exit_code());
     })
 }
 

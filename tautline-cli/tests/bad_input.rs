@@ -165,6 +165,32 @@ fn options_of_the_classic_wire_are_refused_on_the_native_wire() {
 }
 
 #[test]
+fn neither_an_argument_nor_a_key_in_a_file_controls_the_terminal() {
+    let controls = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    for word in ["a\u{9b}2Jb", "\u{1b}]0;title\u{7}", "\u{202e}a", "a\u{7f}b"] {
+        for arguments in [&["listen", word][..], &["send", "127.0.0.1:9", "1", "--type", word], &[word]] {
+            let finished = run(arguments);
+            assert_eq!(finished.code, USAGE, "{finished:?}");
+            assert!(!finished.stderr.contains(controls), "{:?}", finished.stderr);
+        }
+    }
+    let path = std::env::temp_dir().join(format!("tautline-controls-{}.toml", std::process::id()));
+    for key in [
+        r#""x\u001b[31m\nerror: no" = 1"#,
+        r#"command."\u009b\n" = 1"#,
+        r#"keys."\nerror: no".key = "x""#,
+        r#"key_file = "/\u001b[31m\nno""#,
+    ] {
+        std::fs::write(&path, key).expect("writable");
+        let finished = run(&["config", "check", path.to_str().expect("plain text")]);
+        assert_eq!(finished.code, USAGE, "{finished:?}");
+        assert_eq!(finished.stderr.lines().count(), 1, "{:?}", finished.stderr);
+        assert!(!finished.stderr.contains(controls), "{:?}", finished.stderr);
+    }
+    std::fs::remove_file(&path).expect("it was written");
+}
+
+#[test]
 fn wrong_keys_in_a_file_and_a_missing_file_are_named() {
     let path = std::env::temp_dir().join(format!("tautline-bad-{}.toml", std::process::id()));
     let file = path.to_str().expect("the path is text");

@@ -144,8 +144,9 @@ impl LinkArgs {
         }
         match (endpoint, &config.endpoint) {
             (Some(given), Some(set)) if set.parse().as_ref() != Ok(given) => Err(Failure::usage(format!(
-                "`endpoint` is {set} in your settings (--config, TAUTLINE_ENDPOINT), but ENDPOINT is {given}: leave one of \
-                 them out"
+                "`endpoint` is {} in your settings (--config, TAUTLINE_ENDPOINT), but ENDPOINT is {given}: leave one of \
+                 them out",
+                output::escaped(set)
             ))),
             (None, None) => Err(Failure::usage(
                 "there is no endpoint: give ENDPOINT, such as 127.0.0.1:9000, or set `endpoint` in the file of --config",

@@ -200,6 +200,11 @@ pub(crate) fn complain(text: impl fmt::Display) {
     to_stderr("error", &format!("{} ", Styled(BAD, "error:")), &text.to_string());
 }
 
+/// As [`complain`], for a text that begins with "error:" and has its own colours.
+pub(crate) fn complain_in_its_words(text: &str) {
+    to_stderr("error", "", text.trim_end());
+}
+
 /// Writes a warning to stderr.
 pub(crate) fn warn(text: impl fmt::Display) {
     if !is_quiet() {

@@ -134,7 +134,8 @@ impl fmt::Display for Shown<'_> {
         let begins = once(0).chain(self.0.match_indices('_').map(|(at, _)| at + 1));
         let mut ends = begins.map(|at| &self.0[at..]);
         let is_key = ends.any(|end| holds_key(end) || end.split('_').next().is_some_and(holds_key));
-        f.write_str(if is_key { "(a key, which is not shown)" } else { self.0 })
+        // A file may hold names that control the terminal.
+        if is_key { f.write_str("(a key, which is not shown)") } else { self.0.escape_debug().fmt(f) }
     }
 }
 
@@ -175,7 +176,9 @@ impl fmt::Display for ConfigError {
             }
             Self::KeyInText { key, instead } => write!(
                 f,
-                "`{key}` is no setting, because others may read settings: write the key to a file, and name it by `{instead}`"
+                "`{}` is no setting, because others may read settings: write the key to a file, and name it by `{}`",
+                Shown(key),
+                Shown(instead)
             ),
             Self::CannotBeSecured { key } => write!(
                 f,

@@ -192,7 +192,7 @@ enum Problem {
 
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display();
+        let path = plain(&self.path);
         match &self.problem {
             Problem::NotAPath => f.write_str(
                 "a key was given where the path of a key file belongs: write the key to a file, and name the file",
@@ -268,12 +268,18 @@ fn closing(account: &str) -> String {
     format!("/inheritance:r /grant:r \"{user}:F\" /remove:g \"{star}{account}\"")
 }
 
+/// A path as text on one line. A settings file may hold one that controls the terminal.
+fn plain(path: &Path) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.to_string_lossy().chars().map(escaped).collect()
+}
+
 /// A path as a word that a shell reads.
 struct Word<'a>(&'a Path);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.0.display().to_string();
+        let path = plain(self.0);
         let path = if path.starts_with('-') { format!("./{path}") } else { path };
         let is_plain = |character: char| character.is_alphanumeric() || "/._-+:\\".contains(character);
         if path.chars().all(is_plain) {
