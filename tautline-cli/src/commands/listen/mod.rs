@@ -150,6 +150,9 @@ fn not_sent_back(unanswered: &Unanswered, statistics: &Statistics) -> Option<Fai
 /// The messages that wait to be printed at most, unless the configuration says otherwise.
 const INBOX: usize = 65_536;
 
+/// After Ctrl-C, messages that come are printed for so long at most.
+const PRINTED_AFTER_END: Duration = Duration::from_millis(200);
+
 /// Messages that wait are printed together, up to about this many bytes.
 const PRINTED_TOGETHER: usize = 65_536;
 
@@ -178,11 +181,15 @@ fn print_messages(
             tell(&interface.statistics(), args.json);
         }
     }
-    // What the summary counts as received is printed, and not what comes meanwhile.
-    let mut waiting = interface.statistics().inbox.waiting;
-    while left > 0 && waiting > 0 {
+    // What has come is printed, and what comes meanwhile, too: senders of reliable messages have been told that they arrived. But
+    // a fast sender does not hold up the end.
+    let (mut waiting, end) = (interface.statistics().inbox.waiting, Instant::now() + PRINTED_AFTER_END);
+    while left > 0 && (waiting > 0 || Instant::now() < end) {
         let (taken, printed) = printer.print_some(interface, Duration::ZERO, left)?;
-        waiting = if taken == 0 { 0 } else { waiting.saturating_sub(taken) };
+        if taken == 0 {
+            break;
+        }
+        waiting = waiting.saturating_sub(taken);
         left -= printed;
     }
     if let Some(refused) =
