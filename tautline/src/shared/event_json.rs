@@ -46,7 +46,11 @@ pub(crate) fn as_json(event: &Event) -> Value {
             put("peer", peer.to_string().into());
             put("reason", reason.name().into());
         }
-        Event::PeerStale { peer } | Event::PeerSilent { peer } | Event::PeerReturned { peer } => {
+        Event::PeerStale { peer }
+        | Event::PeerSilent { peer }
+        | Event::PeerReturned { peer }
+        | Event::PeerRestarted { peer }
+        | Event::KeyReplaced { peer } => {
             put("peer", peer.to_string().into());
         }
         Event::PeerMoved { peer, from, to } => {
@@ -72,7 +76,71 @@ pub(crate) fn as_json(event: &Event) -> Value {
             put("waiting", (*waiting).into());
             put("age_ns", nanos(*age));
         }
-        _ => {}
+        Event::SocketFailed { fault, problem } => {
+            put("fault", format!("{fault:?}").into());
+            put("problem", problem.clone().into());
+        }
+        Event::Waiting { missing } => {
+            put("missing", missing.to_string().into());
+        }
+        Event::Moved { local, server } => {
+            put("address", local.to_string().into());
+            put("server", server.map(|server| server.to_string()).into());
+        }
+        Event::OtherWire { from } => {
+            put("from", from.to_string().into());
+        }
+        Event::NotLetIn { from, reason } => {
+            put("from", from.to_string().into());
+            put("reason", reason.name().into());
+        }
+        Event::NotAllowed { peer, message_type } => {
+            put("peer", peer.to_string().into());
+            put("message_type", message_type.name().into());
+        }
+        Event::KeyNotAccepted { server, .. } | Event::KeyNeeded { server } => {
+            put("server", server.to_string().into());
+        }
+        Event::NotGranted { part, problem, remedy } => {
+            put("part", part.name().into());
+            put("problem", problem.clone().into());
+            put("remedy", remedy.clone().into());
+        }
+        Event::Superseded { peer, message_type, channel } => {
+            put("peer", peer.to_string().into());
+            put("message_type", message_type.name().into());
+            put("channel", (*channel).into());
+        }
+        Event::DeliveryFailed { peer, message_type, channel, outcome } => {
+            put("peer", peer.to_string().into());
+            put("message_type", message_type.name().into());
+            put("channel", (*channel).into());
+            put("outcome", outcome.name().into());
+        }
+        Event::OwnerChanged { stream, from, to, reason } => {
+            put("stream", stream.to_string().into());
+            put("former", from.map(|peer| peer.to_string()).into());
+            put("owner", to.map(|peer| peer.to_string()).into());
+            put("reason", reason.name().into());
+        }
+        Event::NotOwner { peer, stream, owner } => {
+            put("peer", peer.to_string().into());
+            put("stream", stream.to_string().into());
+            put("owner", owner.map(|peer| peer.to_string()).into());
+        }
+        Event::StreamDenied { peer, stream } => {
+            put("peer", peer.to_string().into());
+            put("stream", stream.to_string().into());
+        }
+        Event::ClaimEnded { peer, stream, outcome } => {
+            put("peer", peer.to_string().into());
+            put("stream", stream.to_string().into());
+            put("outcome", outcome.name().into());
+        }
+        Event::SendFailed { error } => {
+            put("problem", error.to_string().into());
+        }
+        Event::Refused | Event::CommandsUnguarded => {}
     }
     json!({ "event": kind, "text": text, "fields": fields })
 }
