@@ -188,11 +188,7 @@ impl Streams {
             let latest = std::mem::take(&mut stream.latest);
             let periods = if part == Part::All { stream.all } else { latest };
             let line = Line::new(sender, *message_type, *channel, &periods, part);
-            text.push_str(&if json {
-                line.json()
-            } else {
-                output::cut(&line.text(), output::columns()).into_owned()
-            });
+            text.push_str(&if json { line.json() } else { output::on_terminal(line.text()) });
             text.push('\n');
         }
         text

@@ -128,7 +128,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let secured = server.is_some_and(|server| server.identity.is_some());
     interface.disconnect();
     let summary = Summary { path_mtu, secured, ..Summary::new(args, &endpoint, &trips, refused) };
-    output::data(&if args.json { summary.json() } else { summary.text() })?;
+    output::data(&if args.json { summary.json() } else { output::on_terminal(summary.text()) })?;
     if trips.answered_count() == 0 {
         let reported = complaint(&mut events, &endpoint, Duration::ZERO);
         return Err(reported.unwrap_or_else(|| no_answer(&endpoint, refusal.as_ref())));

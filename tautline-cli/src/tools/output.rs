@@ -218,11 +218,27 @@ pub(crate) fn columns() -> Option<usize> {
     terminal.size_checked().filter(|_| io::stdout().is_terminal()).map(|(_, columns)| columns.into())
 }
 
-/// Returns a line of at most so many columns. Its colours end with it.
+/// Wraps text for people at the width of the terminal that stdout is.
+pub(crate) fn on_terminal(text: String) -> String {
+    match columns() {
+        Some(columns) => fitted(&text, columns),
+        None => text,
+    }
+}
+
+/// On a terminal that is narrower, a line that is to be cut takes two.
+const NARROW: usize = 60;
+
+/// Returns a line of at most so many columns, or two lines on a narrow terminal. Its colours end with it.
 pub(crate) fn cut(line: &str, columns: Option<usize>) -> Cow<'_, str> {
-    match columns {
-        Some(columns) => console::truncate_str(line, columns, "…"),
-        None => Cow::Borrowed(line),
+    let Some(columns) = columns else { return Cow::Borrowed(line) };
+    let short = |line| console::truncate_str(line, columns, "…").into_owned();
+    match fitted(line, columns).split_once('\n') {
+        Some((first, rest)) if columns < NARROW => {
+            let rest = rest.split('\n').map(str::trim_start).collect::<Vec<_>>().join(" ");
+            Cow::Owned(format!("{}\n{}", short(first.trim_end()), short(&format!("  {rest}"))))
+        }
+        _ => Cow::Owned(short(line)),
     }
 }
 
@@ -275,6 +291,9 @@ mod tests {
         assert_eq!(cut("0123456789", Some(5)), "0123…");
         assert_eq!(cut("0123456789", Some(10)), "0123456789");
         assert_eq!(cut("0123456789", None), "0123456789");
+        let line = "12:34:56.789 command    arm          1.20 ms {\"force\": 1.5, \"axes\": [1, 2, 3]}";
+        let two = "12:34:56.789 command    arm\n  1.20 ms {\"force\": 1.5, \"axes\": [1, 2,…";
+        assert_eq!(cut(line, Some(40)), two);
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let no_answer = found.no_answer.take();
     client.interface.disconnect();
     let report = report(args, &other, &client, found);
-    output::data(&if args.run.json { report.json() } else { report.text() })?;
+    output::data(&if args.run.json { report.json() } else { output::on_terminal(report.text()) })?;
     if let Some(path) = &args.run.html {
         files::write(path, "page", &page::latency(&report))?;
     }

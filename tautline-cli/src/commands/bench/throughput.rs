@@ -103,7 +103,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Failure> {
     let after = CountsAfter::look(&mut client, &mut flood, &before);
     client.interface.disconnect();
     let report = Report::new(args, &other, &client, &flood, &before, &after);
-    output::data(&if args.run.json { report.json() } else { report.text() })?;
+    output::data(&if args.run.json { report.json() } else { output::on_terminal(report.text()) })?;
     if let Some(path) = &args.run.html {
         files::write(path, "page", &report.page(&flood))?;
     }

@@ -13,7 +13,11 @@ pub(super) fn check(path: &Path, as_json: bool) -> Result<Exit, Failure> {
     let keys = SecretKey::read_file(path).map_err(|error| Failure::usage(error.to_string()))?;
     let fingerprints: Vec<String> = keys.iter().map(SecretKey::fingerprint).collect();
     let shown = path.display().to_string();
-    output::data(&if as_json { json(&shown, &fingerprints) } else { text(&shown, &fingerprints) })?;
+    output::data(&if as_json {
+        json(&shown, &fingerprints)
+    } else {
+        output::on_terminal(text(&shown, &fingerprints))
+    })?;
     Ok(Exit::Done)
 }
 

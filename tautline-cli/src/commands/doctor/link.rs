@@ -57,7 +57,7 @@ pub(super) fn examine(target: &Endpoint, link: &LinkArgs, as_json: bool) -> Resu
     let found = measure(target, &interface, &interrupt);
     interface.disconnect();
     let found = found?;
-    output::data(&if as_json { json(&found) } else { text(&found) })?;
+    output::data(&if as_json { json(&found) } else { output::on_terminal(text(&found)) })?;
     Ok(if found.interrupted { Exit::Interrupted } else { Exit::Done })
 }
 

@@ -88,7 +88,11 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let wanted = wanted(args.link.config()?);
     let plan = MeasurementPlan::of(args.rate, args.time)?;
     let findings = examine(args.rate, &wanted, plan, &Interrupt::install()?)?;
-    output::data(&if args.json { show::json(&findings) } else { show::text(&findings) })?;
+    output::data(&if args.json {
+        show::json(&findings)
+    } else {
+        output::on_terminal(show::text(&findings))
+    })?;
     Ok(findings.exit())
 }
 

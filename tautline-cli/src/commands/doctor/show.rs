@@ -10,11 +10,16 @@ use super::measure::Lateness;
 use super::options::SocketOptions;
 use super::verdict::{Fitness, Verdict};
 use crate::tools::latency::{Percentiles, show_maybe, show_us};
-use crate::tools::output::{BAD, BOLD, FAINT, GOOD, Styled};
+use crate::tools::output::{self, BAD, BOLD, FAINT, GOOD, Styled};
 use crate::tools::words::wrapped;
 
-/// The width of the text in columns.
+/// The largest width of the text in columns.
 const COLUMNS: usize = 80;
+
+/// The width that is left beside so many columns.
+fn beside(taken: usize) -> usize {
+    output::columns().unwrap_or(COLUMNS).min(COLUMNS).saturating_sub(taken)
+}
 
 /// The column in which the values begin.
 const INDENT: usize = 18;
@@ -73,7 +78,7 @@ fn machine(text: &mut String, machine: &Machine) {
 /// Appends a name and its value, wrapped to the width of the text.
 fn row(text: &mut String, name: &str, value: &str) {
     let mut name = name;
-    for line in wrapped(value, COLUMNS - INDENT) {
+    for line in wrapped(value, beside(INDENT)) {
         let _ = writeln!(text, "  {name:<width$}{line}", width = INDENT - 2);
         name = "";
     }
@@ -96,7 +101,7 @@ fn show_part(text: &mut String, report: &PartReport) {
 }
 
 fn outcome(text: &mut String, name: &str, word: &Styled<&str>, value: &str) {
-    for (index, line) in wrapped(value, COLUMNS - INDENT - OUTCOME).iter().enumerate() {
+    for (index, line) in wrapped(value, beside(INDENT + OUTCOME)).iter().enumerate() {
         let line = match index {
             0 => format!("  {name:<width$}{word}  {line}", width = INDENT - 2),
             _ => format!("{:indent$}{line}", "", indent = INDENT + OUTCOME),
@@ -129,6 +134,16 @@ fn socket(text: &mut String, socket: &SocketOptions) {
 
 fn latency(text: &mut String, findings: &Findings) {
     let title = format!("Lateness at {} Hz", findings.measured_rate_hz);
+    if beside(0) < TABLE {
+        heading(text, &format!("\n{title}"));
+        for found in &findings.latency {
+            row(text, found.setup, &format!("{} samples", found.samples));
+            for (what, percentiles) in lateness(found) {
+                row(text, "", &format!("{what}: {}", percentiles.line()));
+            }
+        }
+        return;
+    }
     let _ = writeln!(
         text,
         "\n{}{:>9}{:>10}{:>10}{:>10}",
@@ -141,11 +156,17 @@ fn latency(text: &mut String, findings: &Findings) {
     findings.latency.iter().for_each(|found| setup(text, found));
 }
 
+/// The width of the table of latenesses.
+const TABLE: usize = 78;
+
+fn lateness(found: &Lateness) -> [(&'static str, Percentiles); 3] {
+    [("timer", found.timer_us), ("wake-up", found.wake_up_us), ("both", found.together_us)]
+}
+
 fn setup(text: &mut String, found: &Lateness) {
-    let rows = [("timer", found.timer_us), ("wake-up", found.wake_up_us), ("both", found.together_us)];
     let samples = format!("{} samples", found.samples);
     let names = [found.setup, &samples, ""];
-    for (name, (what, Percentiles { p50, p99, p999, max, .. })) in names.into_iter().zip(rows) {
+    for (name, (what, Percentiles { p50, p99, p999, max, .. })) in names.into_iter().zip(lateness(found)) {
         let [p50, p99, p999, max] = [p50, p99, p999, max].map(show_maybe);
         let _ = writeln!(text, "  {name:<18}{what:<18}{p50:>9}{p99:>10}{p999:>10}{max:>10}");
     }

@@ -17,8 +17,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
 use self::ends::Ends;
 use self::story::Story;
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::output;
-use crate::tools::words::fitted;
+use crate::tools::output::{self, on_terminal};
 
 /// Tell from the file of a black box what happened
 ///
@@ -142,14 +141,6 @@ fn folder(path: &Path) -> Failure {
         Some(newest) => format!("{path} is a folder: name a file in it, such as {newest} (the newest)"),
         None => format!("{path} is a folder, and no black box is in it: name the file of a black box"),
     })
-}
-
-/// Wraps the text if it goes to a terminal.
-fn on_terminal(text: String) -> String {
-    match output::columns() {
-        Some(columns) => fitted(&text, columns),
-        None => text,
-    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

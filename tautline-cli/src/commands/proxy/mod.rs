@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     }
     drop(stage);
     let end = proxy.snapshot();
-    output::data(&if args.json { end.json() } else { end.text() })?;
+    output::data(&if args.json { end.json() } else { output::on_terminal(end.text()) })?;
     Ok(Exit::Done)
 }
 

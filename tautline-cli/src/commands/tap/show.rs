@@ -83,7 +83,7 @@ impl<'a> Show<'a> {
         output::data(&if self.args.json {
             summary::json(&totals, forgotten)
         } else {
-            summary::text(&totals, forgotten)
+            output::on_terminal(summary::text(&totals, forgotten))
         })?;
         Ok(Exit::Done)
     }
