@@ -119,6 +119,8 @@ fn a_port_alone_is_answered_with_an_endpoint() {
         (&["bench", "serve", "9000"], "did you mean 0.0.0.0:9000?"),
         (&["ping", "9000"], "did you mean 127.0.0.1:9000?"),
         (&["send", "9000", "1"], "did you mean 127.0.0.1:9000?"),
+        (&["listen", ":::9000"], "did you mean [::]:9000?"),
+        (&["ping", "fe80::1:9000"], "did you mean [fe80::1]:9000?"),
     ] {
         let refused = run(arguments);
         assert_eq!(refused.code, 2);

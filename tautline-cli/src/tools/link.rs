@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -295,9 +296,15 @@ fn endpoint_for(text: &str, host: &str) -> Result<Endpoint, String> {
     let hint = match (text.parse::<u16>(), text.strip_prefix("*:")) {
         (Ok(port), _) => format!("; did you mean {host}:{port}?"),
         (_, Some(port)) => format!("; did you mean :{port}, for every address?"),
-        _ => String::new(),
+        _ => with_brackets(text).map_or_else(String::new, |meant| format!("; did you mean {meant}?")),
     };
     text.parse().map_err(|error: tautline::EndpointError| format!("{error}{hint}"))
+}
+
+/// Adds the brackets to an IPv6 address with a port behind it.
+fn with_brackets(text: &str) -> Option<String> {
+    let (ip, port) = text.rsplit_once(':')?;
+    Some(format!("[{}]:{}", ip.parse::<Ipv6Addr>().ok()?, port.parse::<u16>().ok()?))
 }
 
 /// Returns a value parser for clap that reads one of these names, and offers them to completions.
