@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyInt, PyString};
+use pyo3::types::{IntoPyDict, PyBool, PyDict, PyInt, PyString};
 use tautline::{
-    ConnectionState, Delivery, Id, MessageType, Metadata, Priority, Selector, StreamId, Target, Timestamp,
+    ConnectionState, Delivery, EncodeError, Id, MessageType, Metadata, Priority, Selector, StreamId, Target, Timestamp,
     parse_duration,
 };
 
+use crate::errors;
 use crate::peer::PeerId;
 
 /// The options that `send` and the methods like it know, for error messages.
@@ -170,7 +171,7 @@ pub(crate) fn stream(kind: &Bound<'_, PyAny>, channel: Channel) -> PyResult<Stre
 }
 
 /// Reads an id: a number or a text. Other values are for the classic wire, which carries all that JSON can.
-fn id(value: &Bound<'_, PyAny>) -> PyResult<Id<'static>> {
+fn id(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Id<'static>> {
     let is_truth = value.is_instance_of::<PyBool>();
     if let Ok(number) = value.extract::<u64>()
         && !is_truth
@@ -183,11 +184,17 @@ fn id(value: &Bound<'_, PyAny>) -> PyResult<Id<'static>> {
     if value.is_none() {
         return Ok(Id::Null);
     }
-    let json = PyModule::import(value.py(), "json")?.getattr("dumps")?.call1((value,));
-    let json: String = json.and_then(|text| text.extract()).map_err(|error| {
-        PyTypeError::new_err(format!("an id is a text, a number or another value of JSON: {error}"))
-    })?;
-    Ok(Id::Json(json.into()))
+    let py = value.py();
+    let dumps = PyModule::import(py, "json")?.getattr("dumps")?;
+    let text = |allow_nan: bool| -> PyResult<String> {
+        dumps.call((value,), Some(&[("allow_nan", allow_nan)].into_py_dict(py)?))?.extract()
+    };
+    text(false).map(|text| Id::Json(text.into())).map_err(|error| match text(true) {
+        Ok(_) => errors::encode(py, &EncodeError::NotFinite { path: Some(name.to_owned()) }),
+        Err(_) => {
+            PyTypeError::new_err(format!("an id is a text, a number or another value of JSON: {error}"))
+        }
+    })
 }
 
 /// Reads a target: a peer of this link, or the address of one.
@@ -264,7 +271,7 @@ impl Options {
         let mut metadata = Metadata::new(message_type(&given.getattr(intern!(py, "message_type"))?)?);
         metadata.priority = priority(&given.getattr(intern!(py, "priority"))?)?;
         // An id of None travels as null, as it does from the Python module.
-        metadata.message_id = Some(id(&given.getattr(intern!(py, "message_id"))?)?);
+        metadata.message_id = Some(id("message_id", &given.getattr(intern!(py, "message_id"))?)?);
         metadata.timestamp =
             attribute(given, intern!(py, "timestamp"))?.as_ref().map(timestamp).transpose()?;
         metadata.source = text_attribute(given, intern!(py, "source"))?;
@@ -272,7 +279,7 @@ impl Options {
         metadata.has_source = metadata.source.is_some();
         metadata.destination = text_attribute(given, intern!(py, "destination"))?;
         metadata.correlation_id =
-            attribute(given, intern!(py, "correlation_id"))?.as_ref().map(id).transpose()?;
+            attribute(given, intern!(py, "correlation_id"))?.as_ref().map(|value| id("correlation_id", value)).transpose()?;
         if is_native {
             metadata.source = metadata.source.filter(|text| !text.is_empty());
             metadata.destination = metadata.destination.filter(|text| !text.is_empty());
@@ -289,8 +296,8 @@ impl Options {
             "lifespan" => metadata.lifespan = Some(duration(value)?),
             "age" => metadata.made = made(value)?.map(Into::into),
             "to" => self.target = target(value)?,
-            "message_id" => metadata.message_id = Some(id(value)?),
-            "correlation_id" => metadata.correlation_id = Some(id(value)?),
+            "message_id" => metadata.message_id = Some(id(name, value)?),
+            "correlation_id" => metadata.correlation_id = Some(id(name, value)?),
             "source" => metadata.source = Some(text("source", value)?),
             "destination" => metadata.destination = Some(text("destination", value)?),
             "timestamp" => metadata.timestamp = Some(timestamp(value)?),

@@ -74,6 +74,7 @@ impl Cycle {
     }
 
     /// Begins to wait for the next cycle.
+    #[pyo3(name = "_begin")]
     fn begin(&self) -> Pending {
         let next = NextWake(Arc::clone(&self.cycle));
         Pending::new(next, |py, wake| object_of(py, &wake))
@@ -102,7 +103,7 @@ impl Cycle {
     }
 
     /// How well it follows: the state, the last error in seconds, the rate in ppm, and how often it jumped. None: nobody.
-    #[getter]
+    #[getter(_following_parts)]
     fn following_parts(&self, py: Python<'_>) -> PyResult<Option<(&'static str, f64, f64, u64)>> {
         let following = life::detached(py, || lock(&self.cycle).following())?;
         let Some(following) = following else { return Ok(None) };
@@ -116,7 +117,7 @@ impl Cycle {
     }
 
     /// The counts: wakes, late wakes, missed cycles, and how late the worst wake-up was, in seconds.
-    #[getter]
+    #[getter(_statistics_parts)]
     fn statistics_parts(&self, py: Python<'_>) -> PyResult<(u64, u64, u64, f64)> {
         let stats = life::detached(py, || lock(&self.cycle).stats())?;
         Ok((stats.wakes, stats.late, stats.missed, stats.max_phase.as_secs_f64()))

@@ -10,6 +10,9 @@ use tautline::{
 
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
+/// What the library says of an interface that is not connected, in words of Python.
+const NOT_CONNECTED: &str = "not connected: call connect() first. A link that was closed stays closed: make a new one";
+
 /// Makes the exception of this class.
 pub(crate) fn raise(py: Python<'_>, class: &str, sentence: impl Into<String>) -> PyErr {
     with_detail(py, class, sentence, None)
@@ -47,7 +50,8 @@ pub(crate) fn connect(py: Python<'_>, error: &ConnectError) -> PyErr {
         ConnectError::Socket { .. } => "SocketError",
         ConnectError::ServerFull { .. } => "ServerFull",
         ConnectError::KeyNotAccepted { .. } | ConnectError::KeyNeeded { .. } => "WrongKey",
-        ConnectError::Disconnected | ConnectError::Closed => "Disconnected",
+        ConnectError::Closed => return raise(py, "Disconnected", "the link was closed: make a new one"),
+        ConnectError::Disconnected => "Disconnected",
         _ => "ConnectError",
     };
     raise(py, class, error.to_string())
@@ -91,7 +95,7 @@ pub(crate) fn encode_value(py: Python<'_>, error: &SendError, value: &Bound<'_, 
 pub(crate) fn send(py: Python<'_>, error: &SendError) -> PyErr {
     let class = match error {
         SendError::Encode(problem) => return encode(py, problem),
-        SendError::NotConnected => "NotConnected",
+        SendError::NotConnected => return raise(py, "NotConnected", NOT_CONNECTED),
         SendError::NoPeers => "NoPeers",
         SendError::UnknownPeer { .. } => "UnknownPeer",
         SendError::TooLarge { .. } | SendError::TooManyParts { .. } => "TooLarge",
@@ -110,7 +114,7 @@ pub(crate) fn send(py: Python<'_>, error: &SendError) -> PyErr {
 pub(crate) fn receive(py: Python<'_>, error: &ReceiveError) -> PyErr {
     let class = match error {
         ReceiveError::TimedOut => "TimedOut",
-        ReceiveError::NotConnected => "NotConnected",
+        ReceiveError::NotConnected => return raise(py, "NotConnected", NOT_CONNECTED),
         ReceiveError::Disconnected => "Disconnected",
         ReceiveError::Overrun { .. } => "Overrun",
         ReceiveError::InboxOff => "InboxOff",
@@ -133,7 +137,7 @@ pub(crate) fn request(py: Python<'_>, error: &RequestError) -> PyErr {
 
 pub(crate) fn claim(py: Python<'_>, error: &ClaimError) -> PyErr {
     let class = match error {
-        ClaimError::NotConnected => "NotConnected",
+        ClaimError::NotConnected => return raise(py, "NotConnected", NOT_CONNECTED),
         ClaimError::NoPeers => "NoPeers",
         _ => "ClaimError",
     };

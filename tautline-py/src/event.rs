@@ -51,6 +51,7 @@ impl Events {
     }
 
     /// Begins to wait for the next event.
+    #[pyo3(name = "_begin")]
     fn begin(&self, py: Python<'_>) -> PyResult<Pending> {
         let next = NextEvent(Arc::clone(self.events.get(py)?));
         Ok(Pending::new(next, |py, event| match event {

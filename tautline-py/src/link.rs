@@ -65,7 +65,7 @@ impl Link {
     }
 
     /// The changes for the failsafe of the configuration.
-    #[getter]
+    #[getter(_configured_changes)]
     fn configured_changes(&self, py: Python<'_>) -> Option<Py<Changes>> {
         self.changes.as_ref().map(|changes| changes.clone_ref(py))
     }
@@ -89,6 +89,7 @@ impl Link {
     }
 
     /// Begins to open the link.
+    #[pyo3(name = "_begin_connect")]
     fn begin_connect(&self, py: Python<'_>) -> PyResult<Pending> {
         let interface = self.interface(py)?.clone();
         let opening = async move { interface.connect_async().await };
@@ -106,12 +107,14 @@ impl Link {
     }
 
     /// Disconnects for good: armed watchdogs trip, handlers are unregistered, and those that run are waited for (a second).
+    #[pyo3(name = "_cleanup")]
     fn cleanup(&self, py: Python<'_>) -> PyResult<()> {
         let interface = self.interface(py)?;
         life::detached(py, || interface.cleanup())
     }
 
     /// Ends watchdogs and handlers as `cleanup` does, on a thread of its own, and waits for nothing.
+    #[pyo3(name = "_end")]
     fn end(&self, py: Python<'_>) -> PyResult<()> {
         let interface = self.interface(py)?.clone();
         std::thread::spawn(move || interface.cleanup());
@@ -151,7 +154,7 @@ impl Link {
     }
 
     /// Sends a value with metadata of the Python module's kind, and with a lifespan. The native wire has no empty texts.
-    #[pyo3(signature = (value, metadata, lifespan=None, *, native=false))]
+    #[pyo3(name = "_send_as", signature = (value, metadata, lifespan=None, *, native=false))]
     fn send_as<'py>(
         &self,
         py: Python<'py>,
@@ -210,18 +213,20 @@ impl Link {
     }
 
     /// Begins to wait for a message.
+    #[pyo3(name = "_begin_receive")]
     fn begin_receive(&self, py: Python<'_>) -> PyResult<Pending> {
         let waiting = self.interface(py)?.receive_async();
         Ok(Pending::new(waiting, receiving::arrived))
     }
 
     /// Counts a receiver whose time is over. Returns a message that came in this moment.
+    #[pyo3(name = "_last_look")]
     fn last_look(&self, py: Python<'_>) -> PyResult<Message> {
         receiving::last_look(py, self.interface(py)?)
     }
 
     /// Registers a handler, and returns its queue of jobs.
-    #[pyo3(signature = (r#type, channel=None, *, concurrency=None, time_limit=None, backlog=None, unordered=false))]
+    #[pyo3(name = "_register", signature = (r#type, channel=None, *, concurrency=None, time_limit=None, backlog=None, unordered=false))]
     #[allow(clippy::too_many_arguments)] // keywords of one call
     fn register(
         &self,
@@ -257,14 +262,14 @@ impl Link {
     }
 
     /// The settings of handlers: how many at once, and for how long, in seconds.
-    #[getter]
+    #[getter(_handler_limits)]
     fn handler_limits(&self, py: Python<'_>) -> PyResult<(usize, f64)> {
         let settings = self.interface(py)?.config().settings().map_err(|error| errors::config(py, &error))?;
         Ok((settings.handler_concurrency, settings.handler_time_limit.as_secs_f64()))
     }
 
     /// Registers a watchdog, and returns its id and its queue of changes.
-    #[pyo3(signature = (
+    #[pyo3(name = "_begin_watch", signature = (
         r#type=None, timeout=None, *, channel=None, peer=None, identity=None, each_peer=false, armed_at_connect=false,
         misses=None, latches=None, reset_by=None
     ))]
@@ -341,12 +346,13 @@ impl Link {
     }
 
     /// The watchdogs: the fields of WatchdogStatistics, in order.
+    #[pyo3(name = "_watchdog_list")]
     fn watchdog_list(&self, py: Python<'_>) -> PyResult<Vec<WatchdogFields>> {
         Ok(self.interface(py)?.watchdogs().iter().map(known::watchdog).collect())
     }
 
     /// Begins to claim a stream of commands at the peers that receive it.
-    #[pyo3(signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
+    #[pyo3(name = "_begin_claim", signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
     fn begin_claim(&self, py: Python<'_>, r#type: &Bound<'_, PyAny>, channel: Channel) -> PyResult<Pending> {
         let interface = self.interface(py)?;
         let stream = arguments::stream(r#type, channel)?;
@@ -356,7 +362,7 @@ impl Link {
     }
 
     /// Begins to give up a stream that this link owns.
-    #[pyo3(signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
+    #[pyo3(name = "_begin_release", signature = (r#type, channel=Channel(0)), text_signature = "($self, type, channel=0)")]
     fn begin_release(
         &self,
         py: Python<'_>,
@@ -388,6 +394,7 @@ impl Link {
     }
 
     /// The statistics, as a dict with the library's names.
+    #[pyo3(name = "_statistics_dict")]
     fn statistics_dict(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let statistics = self.interface(py)?.statistics();
         let text = Payload::json(&statistics).map_err(|error| errors::encode(py, &error))?;
@@ -395,16 +402,19 @@ impl Link {
     }
 
     /// The peers: for each the fields of Peer.
+    #[pyo3(name = "_peer_list")]
     fn peer_list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         self.interface(py)?.peers().iter().map(|peer| known::peer(py, peer)).collect()
     }
 
     /// The counts of each handler: the fields of HandlerStatistics, in order.
+    #[pyo3(name = "_handler_list")]
     fn handler_list(&self, py: Python<'_>) -> PyResult<Vec<HandlerFields>> {
         Ok(self.interface(py)?.handler_statistics().iter().map(known::handler).collect())
     }
 
     /// What the machine granted: the fields of RealtimePart, in order.
+    #[pyo3(name = "_realtime_list")]
     fn realtime_list(&self, py: Python<'_>) -> PyResult<Vec<PartFields>> {
         Ok(self.interface(py)?.realtime_report().parts().iter().map(known::part).collect())
     }

@@ -99,7 +99,7 @@ impl Publisher {
     }
 
     /// Begins a request: sends a question, and waits for its answer for at most `timeout`.
-    #[pyo3(signature = (value, timeout=None))]
+    #[pyo3(name = "_begin_request", signature = (value, timeout=None))]
     fn begin_request(
         &self,
         py: Python<'_>,
@@ -117,6 +117,7 @@ impl Publisher {
     }
 
     /// Begins a reliable message: it is sent again until the peer has it.
+    #[pyo3(name = "_begin_reliable")]
     fn begin_reliable(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Pending> {
         let (interface, publisher) = self.parts.get(py)?;
         let receipt = with_content!(py, interface, value, |content| publisher.send_reliable(content))?;

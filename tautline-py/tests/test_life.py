@@ -334,7 +334,7 @@ time.sleep(0.05)
 
 
 def test_exit_with_a_subscription_and_a_publisher_left() -> None:
-    ends("events = plant.events(); publisher = link.publisher(); pending = link.begin_receive(); del plant, link")
+    ends("events = plant.events(); publisher = link.publisher(); pending = link._begin_receive(); del plant, link")
 
 
 # Fork and sub-interpreters.

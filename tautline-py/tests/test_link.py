@@ -106,6 +106,24 @@ def test_receive_tells_a_time_out_from_a_disconnect(pair: Pair) -> None:
         plant.send(1)
 
 
+def test_a_closed_link_is_told_from_one_that_can_be_connected(pair: Pair) -> None:
+    plant, _ = pair
+    plant.close()
+    calls: list[Callable[[], Any]] = [lambda: plant.send(1), plant.receive, plant.claim]
+    for call in calls:
+        with pytest.raises(tautline.NotConnected, match="make a new one"):
+            call()
+    with pytest.raises(tautline.Disconnected, match="was closed: make a new one"):
+        plant.connect()
+
+
+def test_completion_offers_what_is_for_users() -> None:
+    for kind in (tautline.Link, tautline.Publisher, tautline.Events, tautline.Cycle):
+        names = [name for name in dir(kind) if not name.startswith("_")]
+        assert not [name for name in names if name.startswith("begin") or name.endswith(("_list", "_dict", "_parts"))], kind
+    assert {"end", "cleanup", "register", "send_as", "last_look"}.isdisjoint(dir(tautline.Link))
+
+
 def test_many_threads_receive_each_message_once(pair: Pair) -> None:
     plant, controller = pair
     taken: list[int] = []
@@ -218,7 +236,7 @@ def test_statistics_have_every_count_of_the_library(pair: Pair) -> None:
     assert (counts.messages_received, counts.inbox_taken, counts.connection_state) == (1, 1, "connected")
     assert counts.others == {}
     names = {field.name for field in dataclasses.fields(counts)} - {"others"}
-    assert names == set(plant.statistics_dict())
+    assert names == set(plant._statistics_dict())
 
 
 def test_what_is_known_of_peers_and_of_the_machine(pair: Pair) -> None:

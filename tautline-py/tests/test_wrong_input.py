@@ -43,6 +43,8 @@ CASES: list[tuple[str, Act, type[Exception], str]] = [
     ("a set", lambda p, c: c.send({1, 2}), tautline.EncodeError, "a set cannot be encoded"),
     ("an object inside a value", lambda p, c: c.send({"a": [1, object()]}), tautline.EncodeError, r"a\[1\]"),
     ("NaN inside a value", lambda p, c: c.send({"a": [float("nan")]}), tautline.NotFinite, r"a\[0\]"),
+    ("an id that is NaN", lambda p, c: c.send(1, message_id=float("nan")), tautline.NotFinite, "message_id"),
+    ("an id that holds NaN", lambda p, c: c.send(1, correlation_id=[float("nan")]), tautline.NotFinite, "correlation_id"),  # type: ignore[arg-type]
     ("bytes inside JSON", lambda p, c: c.send([b"raw"]), tautline.EncodeError, "msgpack"),
     ("a key that is a tuple", lambda p, c: c.send({(1, 2): 3}), tautline.EncodeError, "use texts as keys"),
     ("an int of 200 bits", lambda p, c: c.send(1 << 200), tautline.EncodeError, "send it as a text"),

@@ -377,7 +377,7 @@ fn bad_input_returns_an_error_with_the_reason() {
     let idle = create_udp_client(Config::client("127.0.0.1:9")).unwrap();
     assert_eq!(
         idle.send(&1, &Metadata::data()).unwrap_err().to_string(),
-        "not connected: call connect() before send()"
+        "not connected: call connect() before send() (or make a new interface, if this one was cleaned up)"
     );
     assert!(create_udp_server(Config::server("nonsense:port")).unwrap_err().to_string().contains("port"));
     let (_server, client) = pair(Wire::Classic);

@@ -124,7 +124,7 @@ class _Wait:
 async def receive(link: Link, timeout: float | None = None) -> Any:
     """Waits for a message, and gives up afterwards: a message that was meant for a cancelled wait goes to the next receiver at
     once."""
-    pending = link.begin_receive()
+    pending = link._begin_receive()
     try:
         return await wait(pending, timeout, link)
     finally:

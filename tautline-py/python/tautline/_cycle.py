@@ -21,14 +21,14 @@ class Cycle(_native.Cycle):
         return self
 
     async def __anext__(self) -> Wake:
-        return cast(Wake, await _aio.wait(self.begin()))
+        return cast(Wake, await _aio.wait(self._begin()))
 
     @property
     def following(self) -> Following | None:
         """How well it follows its peer. None: it follows nobody."""
-        parts = self.following_parts
+        parts = self._following_parts
         return None if parts is None else Following(*parts)
 
     def statistics(self) -> CycleStatistics:
         """Returns what was counted so far."""
-        return CycleStatistics(*self.statistics_parts)
+        return CycleStatistics(*self._statistics_parts)

@@ -18,7 +18,7 @@ def _close_all() -> None:
     for link in links:
         try:
             link.disconnect()
-            link.end()
+            link._end()
         except Exception:  # a link that cannot be closed must not keep the others from it
             continue
     deadline = time.monotonic() + PATIENCE

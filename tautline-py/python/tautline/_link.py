@@ -81,11 +81,11 @@ class Publisher(_native.Publisher):
     def request(self, value: Any, timeout: Duration | None = None) -> Request:
         """Sends a question. Wait for the answer, or await it. Give it a `timeout`, in seconds: else only the answer and a
         disconnect end the wait."""
-        return Request(self.begin_request(value, timeout))
+        return Request(self._begin_request(value, timeout))
 
     def send_reliable(self, value: Any) -> Receipt:
         """Sends a message again and again until the peer has it (native wire). The receipt tells the outcome."""
-        return Receipt(self.begin_reliable(value))
+        return Receipt(self._begin_reliable(value))
 
 
 class Events(_native.Events):
@@ -99,7 +99,7 @@ class Events(_native.Events):
         return self
 
     async def __anext__(self) -> Event:
-        event = await _aio.wait(self.begin())
+        event = await _aio.wait(self._begin())
         if event is None:
             raise StopAsyncIteration
         return cast(Event, event)
@@ -116,7 +116,7 @@ class Link(_native.Link):
         link = super().__new__(cls, config)
         _open_links.add(link)
         link._failsafes = []
-        changes = link.configured_changes
+        changes = link._configured_changes
         if changes is not None and config.failsafe is not None:
             link._call(config.failsafe, changes)
         return link
@@ -127,7 +127,7 @@ class Link(_native.Link):
 
     async def connect_async(self) -> None:
         """As `connect`, in an event loop."""
-        await _aio.wait(self.begin_connect())
+        await _aio.wait(self._begin_connect())
 
     def close(self) -> None:
         """Ends the link for good: disconnects, trips armed watchdogs, lets their failsafes run, and ends the handlers.
@@ -136,9 +136,9 @@ class Link(_native.Link):
         """
         if _handlers.runs_here(self):
             self.disconnect()
-            self.end()
+            self._end()
         else:
-            self.cleanup()
+            self._cleanup()
             for thread, _ in self._failsafes:
                 thread.join(1.0)
         _open_links.discard(self)
@@ -207,7 +207,7 @@ class Link(_native.Link):
         try:
             return cast(Message, await _aio.receive(self, limit))
         except TimedOut:
-            return self.last_look()
+            return self._last_look()
 
     def __iter__(self) -> Iterator[Message]:
         """Yields the messages as they come, until the link is disconnected."""
@@ -252,10 +252,10 @@ class Link(_native.Link):
         def register(function: H) -> H:
             if not callable(function):
                 raise TypeError(f"handler: a function of the message and of reply is expected, not {function!r}")
-            jobs = self.register(
+            jobs = self._register(
                 type, channel, concurrency=concurrency, time_limit=time_limit, backlog=backlog, unordered=unordered
             )
-            at_once, limit = self.handler_limits
+            at_once, limit = self._handler_limits
             if inspect.iscoroutinefunction(function):
                 try:
                     loop = asyncio.get_running_loop()
@@ -305,7 +305,7 @@ class Link(_native.Link):
         """
         if not callable(failsafe):
             raise TypeError(f"watch: a function of one WatchdogEvent is expected, not {failsafe!r}")
-        watch, changes = self.begin_watch(
+        watch, changes = self._begin_watch(
             type,
             timeout,
             channel=channel,
@@ -326,17 +326,17 @@ class Link(_native.Link):
 
     def watchdogs(self) -> list[WatchdogStatistics]:
         """Returns the state of each watchdog."""
-        return [WatchdogStatistics(*parts) for parts in self.watchdog_list()]
+        return [WatchdogStatistics(*parts) for parts in self._watchdog_list()]
 
     # Owners.
 
     def claim(self, type: Kind = "command", channel: int = 0) -> Claim:
         """Claims a stream: asks every peer to take its messages from this link alone (native wire)."""
-        return Claim(self.begin_claim(type, channel))
+        return Claim(self._begin_claim(type, channel))
 
     def release(self, type: Kind = "command", channel: int = 0) -> Claim:
         """Gives up a stream that this link owns."""
-        return Claim(self.begin_release(type, channel))
+        return Claim(self._begin_release(type, channel))
 
     # What is known.
 
@@ -346,19 +346,19 @@ class Link(_native.Link):
 
     def statistics(self) -> Statistics:
         """Returns everything that the link has counted so far."""
-        return Statistics._of(self.statistics_dict())
+        return Statistics._of(self._statistics_dict())
 
     def peers(self) -> list[Peer]:
         """Returns the peers that are known now."""
-        return [Peer(**parts) for parts in self.peer_list()]
+        return [Peer(**parts) for parts in self._peer_list()]
 
     def handler_statistics(self) -> list[HandlerStatistics]:
         """Returns the counts of each handler."""
-        return [HandlerStatistics(*parts) for parts in self.handler_list()]
+        return [HandlerStatistics(*parts) for parts in self._handler_list()]
 
     def realtime_report(self) -> list[RealtimePart]:
         """Returns what the link asked of the machine, and what the machine granted."""
-        return [RealtimePart(*parts) for parts in self.realtime_list()]
+        return [RealtimePart(*parts) for parts in self._realtime_list()]
 
     def __repr__(self) -> str:
         return f"<tautline.Link {self.config.settings.get('name', 'tautline')!r} {self.state}>"

@@ -183,7 +183,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
             if metadata is None:
                 link.send(data)
             else:
-                link.send_as(data, metadata, self._lifespan(metadata), native=not self._is_classic)
+                link._send_as(data, metadata, self._lifespan(metadata), native=not self._is_classic)
         except (TautlineError, ValueError, TypeError, AttributeError) as error:
             return self._failed(error)
         return True
@@ -250,8 +250,8 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
                 self._attach(link, name, handler)
 
     def _attach(self, link: Link, name: str, handler: Handler) -> None:
-        jobs = link.register(name)
-        at_once, limit = link.handler_limits
+        jobs = link._register(name)
+        at_once, limit = link._handler_limits
         loop = self._loop
         if inspect.iscoroutinefunction(handler) and loop is not None:
 
@@ -276,7 +276,7 @@ class ThreadSafeUDPInterface(CommunicationProtocol):
     def get_statistics(self) -> dict[str, Any]:
         """Returns a copy of the counts: those of the module, and tautline's beside them."""
         link = self._link
-        counts: dict[str, Any] = dict.fromkeys(_COUNTS, 0) if link is None else link.statistics_dict()
+        counts: dict[str, Any] = dict.fromkeys(_COUNTS, 0) if link is None else link._statistics_dict()
         counts["connection_state"] = self.get_connection_state().value
         counts["last_activity"] = counts.get("last_activity") or 0.0
         with self._lock:

@@ -162,7 +162,7 @@ impl fmt::Debug for SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotConnected => f.write_str("not connected: call connect() before send()"),
+            Self::NotConnected => f.write_str("not connected: call connect() before send() (or make a new interface, if this one was cleaned up)"),
             Self::NoPeers => f.write_str(
                 "nobody is there to send to, because no client has connected, or the server has not answered: wait until a peer \
                  is connected",

@@ -304,7 +304,7 @@ pub enum ClaimError {
 impl fmt::Display for ClaimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotConnected => f.write_str("not connected: call connect() before claim() or release()"),
+            Self::NotConnected => f.write_str("not connected: call connect() before claim() or release() (or make a new interface, if this one was cleaned up)"),
             Self::NoPeers => f.write_str("there is no peer to ask: wait until one is connected"),
             Self::NeedsNativeWire => f.write_str(
                 "the classic wire has no claims: set `wire` to native at both ends, or let the owner fall silent for its \

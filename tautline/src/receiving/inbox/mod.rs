@@ -59,7 +59,7 @@ impl fmt::Display for ReceiveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut => f.write_str("no message came in time"),
-            Self::NotConnected => f.write_str("not connected: call connect() before receive()"),
+            Self::NotConnected => f.write_str("not connected: call connect() before receive() (or make a new interface, if this one was cleaned up)"),
             Self::Disconnected => f.write_str("the interface was disconnected while waiting for a message"),
             Self::Overrun { refused } => {
                 write!(
