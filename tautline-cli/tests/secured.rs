@@ -7,6 +7,7 @@ mod support;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use serde_json::json;
 use support::{Finished, Listener, command, finish, last_json, run};
 
 /// A folder with two keys, which is removed at the end of its test.
@@ -63,6 +64,23 @@ fn ping_says_that_its_key_may_not_send() {
     let found = run(&["ping", &server.address, "--count", "2", "--timeout", "100ms", "--key", &key]);
     assert_eq!(found.code, 3, "{found:?}");
     assert!(found.stderr.contains("may not send data") && !found.stderr.contains("no answer"), "{found:?}");
+}
+
+#[test]
+fn a_line_tells_who_sent_it_by_its_key_and_not_by_its_name() {
+    let keys = Keys::new("identity");
+    let key = keys.at("arm.key");
+    let mut listen = command(&["listen", "127.0.0.1:0"]);
+    listen.env("TAUTLINE_KEYS_SENSOR_FILE", &key).env("TAUTLINE_KEYS_SENSOR_MAY", "command");
+    let mut server = Listener::of(&mut listen);
+    let sent = run(&["send", &server.address, "1", "--source", "boss", "--key", &key]);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    let message = server.message();
+    assert_eq!((&message["metadata"]["source"], &message["identity"]), (&json!("boss"), &json!("sensor")));
+
+    let mut plain = Listener::start(&[]);
+    assert_eq!(run(&["send", &plain.address, "1"]).code, 0);
+    assert!(plain.message().get("identity").is_none());
 }
 
 #[test]

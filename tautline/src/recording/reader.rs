@@ -143,6 +143,7 @@ mod tests {
             content_type: ContentType::Json,
             payload: b"[1.5]",
             peer: ([127, 0, 0, 1], 9).into(),
+            identity: None,
             received: time,
             age: None,
         }

@@ -42,6 +42,8 @@ pub struct MessageView<'a> {
     pub payload: &'a [u8],
     /// The sender's address. An IPv4 address that an IPv6 socket reports as mapped is shown as IPv4.
     pub peer: SocketAddr,
+    /// Who sent it, by its key ([`Message::identity`]). `None` if the server names no holders of keys, and on a plain link.
+    pub identity: Option<&'a str>,
     /// When it arrived, on the wall clock of this machine.
     pub received: WallTime,
     /// How old the data are at most. `None` if nothing is known of the sender's clock.
@@ -66,6 +68,7 @@ impl<'a> MessageView<'a> {
             content_type: message.content_type(),
             payload: message.payload(),
             peer: canonical(message.address()),
+            identity: message.identity().filter(|name| !name.is_empty()),
             received: message.arrived(),
             age: Some(message.age()),
         }
@@ -87,8 +90,8 @@ impl<'a> MessageView<'a> {
         }
     }
 
-    /// Returns the message as a JSON object: its metadata, its data, the sender's address, its age, and when it was received. A JSON
-    /// payload is copied unchanged, with its key order and its digits.
+    /// Returns the message as a JSON object: its metadata, its data, the sender's address and identity, its age, and when it was
+    /// received. A JSON payload is copied unchanged, with its key order and its digits.
     ///
     /// # Panics
     ///
@@ -100,8 +103,11 @@ impl<'a> MessageView<'a> {
             Some(age) => format!("{:.3}", age.as_secs_f64() * 1e3),
             None => "null".to_owned(),
         };
+        let identity = self.identity.map_or_else(String::new, |name| {
+            format!("\"identity\":{},", serde_json::to_string(name).expect("text is JSON"))
+        });
         format!(
-            "{{\"metadata\":{metadata},\"data\":{},\"peer\":\"{}\",\"age_ms\":{age},\"received\":{}}}",
+            "{{\"metadata\":{metadata},\"data\":{},\"peer\":\"{}\",{identity}\"age_ms\":{age},\"received\":{}}}",
             self.data(),
             self.peer,
             self.received.as_secs_f64(),

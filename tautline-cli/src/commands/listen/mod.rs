@@ -38,7 +38,8 @@ use tautline::recording::canonical;
 /// "data" is the payload: JSON is copied unchanged (control characters are escaped, which means the same), MessagePack
 /// and CBOR are translated to JSON, and raw bytes are written in hexadecimal.
 ///
-/// "peer" is the sender's address.
+/// "peer" is the sender's address. If the settings name the holders of keys, "identity" follows: who the sender is by its key. The
+/// "source" is only what the sender calls itself.
 ///
 /// "age_ms" is how old the data are at most. On the classic wire, and before heartbeats have measured the sender's clock, it
 /// is the time since the message arrived.

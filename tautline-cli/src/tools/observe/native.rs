@@ -176,6 +176,7 @@ pub(super) fn view<'m>(
         content_type: message.content_type,
         payload: message.payload,
         peer: canonical(passing.from),
+        identity: None, // only the two ends can read a secured link
         received: passing.at,
         age,
     }
