@@ -151,7 +151,7 @@ fn not_sent_back(unanswered: &Unanswered, statistics: &Statistics) -> Option<Fai
 /// The messages that wait to be printed at most, unless the configuration says otherwise.
 const INBOX: usize = 65_536;
 
-/// After Ctrl-C, messages that come are printed for so long at most.
+/// After Ctrl-C, messages that still come are printed for at most this time.
 const PRINTED_AFTER_END: Duration = Duration::from_millis(200);
 
 /// Messages that wait are printed together, up to about this many bytes.
