@@ -3,7 +3,6 @@
 //! Users and the program call it. It never shows a key, unless the user asks for its text with
 //! [`SecretKey::reveal`]: a key is shown as its fingerprint. What it holds of a key is wiped from memory when it is dropped.
 
-mod base64;
 mod file;
 
 use std::fmt;
@@ -11,10 +10,14 @@ use std::io;
 use std::ops::Deref;
 use std::str::FromStr;
 
+use base64ct::{Base64, Encoding};
 use tautline_proto::secure::Key;
 use zeroize::Zeroizing;
 
 pub use file::KeyFileError;
+
+/// The number of characters of a key in base64, with the padding.
+const CHARACTERS: usize = 44;
 
 /// A key that two ends share: 32 secret bytes. Written, it is a line of base64.
 ///
@@ -52,22 +55,25 @@ impl SecretKey {
     /// is dropped.
     #[must_use]
     pub fn reveal(&self) -> impl Deref<Target = str> + use<> {
-        let mut text = Zeroizing::new([0; base64::CHARACTERS]);
-        base64::encode(self.0.bytes(), &mut text);
+        let mut text = Zeroizing::new([0; CHARACTERS]);
+        Base64::encode(self.0.bytes(), text.as_mut_slice()).expect("the text has room for 32 bytes");
         Revealed(text)
     }
 
     /// Reads a key from its text.
     fn read(text: &[u8]) -> Result<Self, SecretKeyError> {
-        let mut bytes = Zeroizing::new([0; Key::LEN]);
-        base64::decode(text, &mut bytes).map_err(|fault| SecretKeyError(Problem::Text(fault)))?;
+        // It never grows, so no copy of a key stays behind.
+        let mut bytes = Zeroizing::new(vec![0; text.len()]);
+        let bytes = Base64::decode(text, &mut bytes).map_err(|_| SecretKeyError(Problem::NotBase64))?;
+        let bytes: &[u8; Key::LEN] =
+            bytes.try_into().map_err(|_| SecretKeyError(Problem::Length(bytes.len())))?;
         let differ = bytes.iter().fold(0, |differ, byte| differ | (byte ^ bytes[0]));
         if differ == 0 { Err(SecretKeyError(Problem::Placeholder)) } else { Ok(Self::from(*bytes)) }
     }
 }
 
 /// The text of a key.
-struct Revealed(Zeroizing<[u8; base64::CHARACTERS]>);
+struct Revealed(Zeroizing<[u8; CHARACTERS]>);
 
 impl Deref for Revealed {
     type Target = str;
@@ -111,16 +117,17 @@ pub struct SecretKeyError(Problem);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Problem {
-    Text(base64::Fault),
+    NotBase64,
+    Length(usize),
     Placeholder,
 }
 
 impl fmt::Display for SecretKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Problem::Text(base64::Fault::NotBase64) => f.write_str("is not base64"),
-            Problem::Text(base64::Fault::Length(1)) => f.write_str("has 1 byte"),
-            Problem::Text(base64::Fault::Length(bytes)) => write!(f, "has {bytes} bytes"),
+            Problem::NotBase64 => f.write_str("is not base64"),
+            Problem::Length(1) => f.write_str("has 1 byte"),
+            Problem::Length(bytes) => write!(f, "has {bytes} bytes"),
             Problem::Placeholder => f.write_str("has 32 equal bytes, which are no secret"),
         }?;
         f.write_str(
@@ -160,6 +167,14 @@ mod tests {
             ("correct horse battery staple", "is not base64"),
             ("AAAA", "has 3 bytes"),
             ("AA==", "has 1 byte"),
+            ("", "has 0 bytes"),
+            // The padding is part of it, also where the bytes are clear without it.
+            ("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "is not base64"),
+            ("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg==", "has 31 bytes"),
+            ("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g", "has 33 bytes"),
+            ("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh-=", "is not base64"),
+            // The last character has two bits that belong to no byte: four texts would mean the same key.
+            ("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9=", "is not base64"),
             ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "has 32 equal bytes, which are no secret"),
         ] {
             let error = text.parse::<SecretKey>().expect_err(text);
