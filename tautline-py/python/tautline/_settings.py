@@ -62,7 +62,6 @@ class Settings(TypedDict, total=False):
     coalescing_delay: Duration
     mtu: Literal["auto"] | int
     offload: bool
-    kernel_timestamps: bool
     dscp: bool
     keys: dict[str, dict[str, Any]]
     """Who may do what, at a server: {"controller": {"file": "controller.key", "may": "command"}} (docs/security.md)."""

@@ -505,12 +505,6 @@ keys! {
         mtu: Mtu as usize, NATIVE, 576..=MAX_PACKET => Mtu::AUTO;
         /// Whether one call sends or reads many datagrams (UDP GSO and GRO), if the kernel can do that.
         offload: bool as bool, NATIVE => true;
-        /// Whether `Arrival::time` is the kernel's receive time stamp, so that a late read does not make old data look
-        /// fresh. If off, it is the time of reading, and each read costs 0.1 us less. It turns on by itself with the
-        /// first message that has a lifespan or belongs to a stream with a history, such as a command. It also turns on where
-        /// messages come one at a time to a driver that sleeps, because it saves a system call for each there. On the classic wire it is
-        /// always on.
-        kernel_timestamps: bool as bool, ANYWHERE => false;
         /// Whether datagrams are marked for the network (DSCP) and for the host's own queues (SO_PRIORITY), by the most
         /// urgent message in them: low CS1, normal CS0, high AF41, critical EF (RFC 4594, RFC 3246). Linux only. Off by
         /// default: a network that heeds marks lets messages overtake one another, and each change of the mark costs

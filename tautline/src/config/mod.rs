@@ -265,7 +265,7 @@ impl Settings {
 
     /// Whether the kernel is to stamp datagrams on arrival.
     pub(crate) fn need_stamps(&self) -> bool {
-        self.kernel_timestamps || self.wire == Wire::Classic || self.streams.have_lifespans()
+        self.wire == Wire::Classic || self.streams.have_lifespans()
     }
 
     fn check_endpoint(&self) -> Result<(), ConfigError> {

@@ -34,7 +34,8 @@ pub struct Arrival {
     pub peer: PeerId,
     /// The address that it came from.
     pub address: SocketAddr,
-    /// When it arrived, on the wall clock of this machine.
+    /// When it arrived, on the wall clock of this machine: by the kernel's stamp where something needs it (docs/safety.md), otherwise
+    /// when it was read.
     pub time: WallTime,
     /// The earliest time at which it can have been made, on the monotonic clock of this machine. Computed from its time
     /// stamp, the estimated offset of the peer's clock, and the error bound of that estimate. It is the time of arrival

@@ -26,7 +26,7 @@ pub enum RealtimePart {
     Dscp,
     /// Many datagrams in one system call: `offload`. A sandbox may refuse it.
     Offload,
-    /// The kernel's receive time stamps: `kernel_timestamps`, and what needs them. A sandbox may refuse it.
+    /// The kernel's stamps of when datagrams arrive, once something needs them. A sandbox may refuse them.
     KernelTimestamps,
     /// Answers from the address that was called, at a server on all addresses. A sandbox may refuse it.
     CalledAddress,
