@@ -77,6 +77,12 @@ impl Publisher {
         self
     }
 
+    /// The metadata of its messages.
+    #[must_use]
+    pub const fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
     /// Sends one message.
     ///
     /// Never waits for the network. On the native wire, small messages of a stream share datagrams (setting `coalescing_delay`), and
