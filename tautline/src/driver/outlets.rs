@@ -48,8 +48,8 @@ impl Outlets<'_> {
         self.watching.as_ref().is_some_and(|watching| watching.refuses(message, arrival))
     }
 
-    /// Offers a message to every receiver, unless a watchdog stops it. `limits`: `None` if it has none. Returns whether it was offered; if not, the caller
-    /// counts it as `Latched`.
+    /// Offers a message to every receiver, unless a watchdog stops it. `limits`: `None` if it has none. Returns whether it was
+    /// offered; if not, the caller counts it as `Latched`.
     #[inline]
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub(super) fn offer(
