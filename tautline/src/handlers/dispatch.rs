@@ -32,9 +32,9 @@ pub(super) struct HandlerTable<R> {
 }
 
 /// The handlers of one type, sorted by channel. `None` (every channel) is first.
-type Routes<R> = Vec<(Option<u16>, Arc<RegisteredHandler<R>>)>;
+type Routes<R> = Vec<(Option<u16>, RegisteredHandler<R>)>;
 
-/// One registered handler.
+/// One registered handler. Clones are the same handler.
 pub(super) enum RegisteredHandler<R> {
     Inline(Arc<InlineHandler<R>>),
     Queued(Arc<HandlerQueue<R>>),
@@ -81,8 +81,8 @@ impl<R> HandlerTable<R> {
     pub(super) fn insert(
         &mut self,
         selector: Selector,
-        entry: Arc<RegisteredHandler<R>>,
-    ) -> Option<Arc<RegisteredHandler<R>>> {
+        entry: RegisteredHandler<R>,
+    ) -> Option<RegisteredHandler<R>> {
         let list = &mut self.by_type[index_of(selector.message_type)];
         match list.binary_search_by_key(&selector.channel, |(channel, _)| *channel) {
             Ok(index) => Some(std::mem::replace(&mut list[index].1, entry)),
@@ -94,7 +94,7 @@ impl<R> HandlerTable<R> {
     }
 
     /// Removes an entry and returns it.
-    pub(super) fn remove(&mut self, selector: Selector) -> Option<Arc<RegisteredHandler<R>>> {
+    pub(super) fn remove(&mut self, selector: Selector) -> Option<RegisteredHandler<R>> {
         let list = &mut self.by_type[index_of(selector.message_type)];
         let index = list.binary_search_by_key(&selector.channel, |(channel, _)| *channel).ok()?;
         Some(list.remove(index).1)
@@ -112,7 +112,7 @@ impl<R> HandlerTable<R> {
         Some(&list[index].1)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Selector, &Arc<RegisteredHandler<R>>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Selector, &RegisteredHandler<R>)> {
         MessageType::ALL.iter().zip(&self.by_type).flat_map(|(&message_type, list)| {
             list.iter().map(move |(channel, entry)| (Selector { message_type, channel: *channel }, entry))
         })
@@ -135,6 +135,15 @@ impl<R: Send + 'static> RegisteredHandler<R> {
                 let settings = overrides.or(defaults);
                 Self::Queued(Arc::new(HandlerQueue::new(call, settings, Arc::clone(latches))))
             }
+        }
+    }
+}
+
+impl<R> Clone for RegisteredHandler<R> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Inline(inline) => Self::Inline(Arc::clone(inline)),
+            Self::Queued(queue) => Self::Queued(Arc::clone(queue)),
         }
     }
 }

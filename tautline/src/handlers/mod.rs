@@ -103,7 +103,7 @@ impl<R: Send + 'static> Handlers<R> {
     pub(crate) fn register(&self, selector: Selector, handler: Handler<R>) -> bool {
         let defaults = *lock(&self.defaults);
         let entry = RegisteredHandler::new(handler, defaults, &self.latches);
-        self.change(|table| table.insert(selector, Arc::new(entry)))
+        self.change(|table| table.insert(selector, entry))
     }
 
     /// Unregisters a handler. Returns whether there was a handler. Its messages are treated like those of a replaced
@@ -113,7 +113,7 @@ impl<R: Send + 'static> Handlers<R> {
     }
 
     /// Changes a copy of the table and publishes it. The driver sees it with the next message.
-    fn change(&self, edit: impl FnOnce(&mut HandlerTable<R>) -> Option<Arc<RegisteredHandler<R>>>) -> bool {
+    fn change(&self, edit: impl FnOnce(&mut HandlerTable<R>) -> Option<RegisteredHandler<R>>) -> bool {
         let mut registered = lock(&self.registered);
         let mut table = HandlerTable::clone(&registered.table);
         let old_entry = edit(&mut table);
