@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tautline::sim::{Path, PathCounts, Random};
 use tautline::{Instant, ServerSocket};
+use tautline_proto::wire::native::looks_native;
 
 use super::tap::Tap;
 use super::totals::Totals;
@@ -16,6 +17,9 @@ pub(super) const READ_AT_ONCE: usize = 64;
 
 /// The time between two looks whether the system would send from another address now.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A target that has not answered for this time is taken for dead, if its name has further addresses.
+pub(super) const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// A client of the relay.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub(super) struct Client {
     pub(super) last_seen: Instant,
     /// When the target was last heard, or its way was last looked at.
     checked: Instant,
+    /// When the target was last heard, or became the target.
+    heard: Instant,
     /// Whether the target's host has reported since then that nobody listens.
     is_refused: bool,
 }
@@ -56,6 +62,7 @@ impl Client {
             totals: Totals::default(),
             last_seen: now,
             checked: now,
+            heard: now,
             is_refused: false,
         })
     }
@@ -86,9 +93,10 @@ impl Client {
         now.since(self.checked) >= LOOK_EVERY
     }
 
-    /// Returns the target, if its host has reported that nobody listens there.
-    pub(super) fn refused_at(&self) -> Option<SocketAddr> {
-        self.is_refused.then_some(self.target)
+    /// Returns whether the target seems to be dead: its host has reported that nobody listens there, or it has not answered a
+    /// datagram like this one for long. Only native datagrams are always answered.
+    pub(super) fn has_dead_target(&self, now: Instant, datagram: &[u8]) -> bool {
+        self.is_refused || (looks_native(datagram) && now.since(self.heard) >= UNANSWERED)
     }
 
     /// Takes another socket if the target is at another address now, or this host has another address towards it. A socket keeps the
@@ -98,7 +106,7 @@ impl Client {
         if let Ok(other) = towards(target)
             && (target != self.target || local_ip(&other) != local_ip(&self.upstream))
         {
-            (self.target, self.upstream) = (target, other);
+            (self.target, self.upstream, self.heard) = (target, other, now);
         }
     }
 
@@ -107,7 +115,7 @@ impl Client {
         for _ in 0..READ_AT_ONCE {
             match self.upstream.recv(buffer) {
                 Ok(len) => {
-                    (self.last_seen, self.checked, self.is_refused) = (now, now, false);
+                    (self.last_seen, self.checked, self.heard, self.is_refused) = (now, now, now, false);
                     if let Some(tap) = &mut tap {
                         tap.take(false, self.address, self.target, &buffer[..len]);
                     }

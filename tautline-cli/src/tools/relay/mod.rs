@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use tautline::{Endpoint, Instant, Network, ServerSocket, SocketsWaiter};
 
+#[cfg(test)]
+use self::client::UNANSWERED;
 use self::client::{Client, READ_AT_ONCE};
 use self::tap::Tap;
 pub(crate) use self::tapped_relay::TappedRelay;
@@ -185,8 +187,8 @@ impl Relay {
         }
         let client = self.clients.get_mut(&from).expect("known or just admitted");
         if client.is_unheard(now) {
-            if let Some(refused) = client.refused_at() {
-                self.target.pass_over(refused);
+            if client.has_dead_target(now, &self.buffer[..len]) {
+                self.target.pass_over(client.target());
             }
             self.target.look(now);
             client.follow(now, self.target.address());
@@ -266,4 +268,36 @@ fn cannot_wait(error: io::Error) -> Failure {
 /// Whether the client has been silent for longer than `after` and has no datagram in flight.
 fn is_idle(client: &Client, now: Instant, after: Duration) -> bool {
     now.since(client.last_seen) > after && client.next_timeout().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_does_not_answer_gives_way_to_the_next_address_of_its_name() {
+        let socket = || UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let [silent, living, client] = [socket(), socket(), socket()];
+        let address = |socket: &UdpSocket| socket.local_addr().expect("bound");
+        let any: Endpoint = "127.0.0.1:0".parse().expect("an endpoint");
+        let named: Endpoint = address(&silent).to_string().parse().expect("an endpoint");
+        let mut relay = Relay::open(&any, &named, BothDirections::default(), 1).expect("a free port");
+        relay.target = Target::of_two(&named, [address(&silent), address(&living)]);
+        client.connect(relay.address().expect("it listens")).expect("loopback");
+        living.set_nonblocking(true).expect("a socket");
+        let begun = std::time::Instant::now();
+        // Whatever a classic target does, it may hear. A native one answers.
+        for (datagram, long) in
+            [(&b"{\"data\": 1}"[..], UNANSWERED * 2), (b"\xe7\x54 a hello", UNANSWERED * 20)]
+        {
+            let until = begun.elapsed() + long;
+            while begun.elapsed() < until && living.peek(&mut [0; 20]).is_err() {
+                client.send(datagram).expect("loopback");
+                relay.turn(Duration::from_millis(10)).expect("it goes on");
+            }
+            assert_eq!(living.peek(&mut [0; 20]).is_ok(), datagram.starts_with(b"\xe7"));
+        }
+    }
 }

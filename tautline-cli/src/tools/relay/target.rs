@@ -29,6 +29,13 @@ impl Target {
         Self { endpoint: endpoint.clone(), addresses, address, look_up: None, looked_up: None }
     }
 
+    /// A target whose name has these addresses, and is not looked up.
+    #[cfg(test)]
+    pub(super) fn of_two(endpoint: &Endpoint, addresses: [SocketAddr; 2]) -> Self {
+        let never = Instant::from_nanos(u64::MAX);
+        Self { looked_up: Some(never), ..Self::new(endpoint, addresses.into()) }
+    }
+
     /// The address that is used.
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
@@ -69,10 +76,10 @@ impl Target {
         self.addresses = found;
     }
 
-    /// The host of this address says that nobody listens there: the next address of the name is used.
-    pub(super) fn pass_over(&mut self, refused: SocketAddr) {
-        let at = self.addresses.iter().position(|&address| address == refused);
-        if let Some(at) = at.filter(|_| refused == self.address) {
+    /// This address seems to be dead: the next address of the name is used.
+    pub(super) fn pass_over(&mut self, dead: SocketAddr) {
+        let at = self.addresses.iter().position(|&address| address == dead);
+        if let Some(at) = at.filter(|_| dead == self.address) {
             self.address = self.addresses[(at + 1) % self.addresses.len()];
         }
     }
