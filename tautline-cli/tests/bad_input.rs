@@ -103,6 +103,7 @@ fn a_send_to_a_closed_port_fails() {
 fn data_that_is_not_json_is_refused() {
     assert_reports(&run(&["send", "127.0.0.1:9", "stop"]), USAGE, &["DATA", "'\"stop\"'", "--raw"]);
     assert_reports(&run(&["send", "127.0.0.1:9", "-"]), USAGE, &["leave DATA out", "standard input"]);
+    assert_reports(&run(&["send", "127.0.0.1:9", "force=1.5"]), USAGE, &["did you mean '{\"force\": 1.5}'?"]);
     assert_reports(&run(&["send", "127.0.0.1:9", "{\"a\": NaN}"]), USAGE, &["DATA"]);
 }
 

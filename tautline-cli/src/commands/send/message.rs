@@ -16,12 +16,21 @@ pub(super) fn data_payload(args: &Args, data: &str, limits: &PayloadLimits) -> R
             "; leave DATA out to send each line of standard input".to_owned()
         } else if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
             String::new() // the data is not text with missing quotes
+        } else if let Some((name, value)) = named_value(data) {
+            format!("; did you mean '{{\"{name}\": {value}}}'?")
         } else {
             let quoted = serde_json::to_string(data).unwrap_or_default();
             format!("; put JSON quotes around text ('{quoted}'), or use --raw")
         };
         Failure::usage(format!("DATA cannot be sent: {problem}{hint}"))
     })
+}
+
+/// Reads NAME=VALUE, as people write settings.
+fn named_value(data: &str) -> Option<(&str, serde_json::Value)> {
+    let (name, value) = data.split_once('=')?;
+    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    Some((name, serde_json::from_str(value).ok()?)).filter(|_| is_name)
 }
 
 pub(super) fn payload(args: &Args, text: &[u8]) -> Result<Payload, String> {
