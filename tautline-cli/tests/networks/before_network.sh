@@ -1,5 +1,5 @@
 #!/bin/sh
-# All ends start while there is nothing but a loopback that is down. The network comes after one second.
+# All ends start while there is nothing but a loopback that is down. The network comes after two seconds, so that ends on a busy machine wait long enough to say so.
 # With "proxy" behind it, the message goes through a proxy at the same address.
 # With "prohibit", the loopback is up, and until the network comes, a route forbids to send to the address.
 # before_network.sh PROGRAM WIRE ADDRESS LENGTH [proxy | prohibit]
@@ -9,10 +9,10 @@ case $ADDRESS in *:*) NOW=nodad HOST="[$ADDRESS]" ;; *) NOW= HOST=$ADDRESS ;; es
 "$T" listen "$HOST:9000" --wire $WIRE --count 1 & L=$!
 TO="$HOST:9000"
 if [ "$THROUGH" = proxy ]; then TO="$HOST:9001"; "$T" proxy $TO "$HOST:9000" & P=$!; fi
-(sleep 1; ip route del prohibit $ADDRESS 2>/dev/null; ip link set lo up; ip addr add $ADDRESS/$LENGTH dev lo $NOW) &
+(sleep 2; ip route del prohibit $ADDRESS 2>/dev/null; ip link set lo up; ip addr add $ADDRESS/$LENGTH dev lo $NOW) &
 if [ $WIRE = classic ]; then
     # That wire cannot tell whether anybody listens yet.
-    sleep 2
+    sleep 3
 fi
 "$T" send "$TO" '{"early": true}' --wire $WIRE
 echo "exit $?"
