@@ -409,6 +409,13 @@ class StreamTautline:
         return asyncio.run(flood(lambda: publisher.send(STATE), seconds))
 
 
+def share_cores(is_receiver: bool) -> None:
+    """Gives the receiver one core, and the sender the others. Only Linux lets a program choose."""
+    if sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[:1] if is_receiver else cores[1:] or cores)
+
+
 class StreamRaw(StreamTautline):
     """64 raw bytes: tautline, sent in batches, and received on one core."""
 
@@ -417,7 +424,7 @@ class StreamRaw(StreamTautline):
     def serve(self) -> None:
         import tautline
 
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+        share_cores(is_receiver=True)
         link = tautline.serve("127.0.0.1:0", inbox_capacity=1_000_000, queue_bytes=1 << 30, receive_buffer=16 << 20)
 
         async def receive() -> int | None:
@@ -428,8 +435,7 @@ class StreamRaw(StreamTautline):
     def measure(self, address: str, seconds: int) -> list[int]:
         import tautline
 
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, cores[1:] or cores)
+        share_cores(is_receiver=False)
         publisher = tautline.connect(address).publisher()
         return asyncio.run(flood(lambda: publisher.send_batch(self.batch), seconds, len(self.batch)))
 
