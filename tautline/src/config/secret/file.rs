@@ -173,6 +173,7 @@ enum Problem {
     /// It is a pipe, a device or a socket.
     NotAFile,
     /// Others than its owner have access to the file, with this mode.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only Unix has modes"))]
     OpenToOthers(u32),
     /// This account has access to the file, by its access list.
     #[cfg_attr(not(windows), allow(dead_code, reason = "only Windows has access lists"))]
