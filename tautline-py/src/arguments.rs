@@ -8,8 +8,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyBool, PyDict, PyInt, PyString};
 use tautline::{
-    ConnectionState, Delivery, EncodeError, Id, MessageType, Metadata, Priority, Selector, StreamId, Target, Timestamp,
-    parse_duration,
+    ConnectionState, Delivery, EncodeError, Id, MessageType, Metadata, Priority, Selector, StreamId, Target,
+    Timestamp, parse_duration,
 };
 
 use crate::errors;
@@ -278,8 +278,10 @@ impl Options {
         // A source of None travels as null, too.
         metadata.has_source = metadata.source.is_some();
         metadata.destination = text_attribute(given, intern!(py, "destination"))?;
-        metadata.correlation_id =
-            attribute(given, intern!(py, "correlation_id"))?.as_ref().map(|value| id("correlation_id", value)).transpose()?;
+        metadata.correlation_id = attribute(given, intern!(py, "correlation_id"))?
+            .as_ref()
+            .map(|value| id("correlation_id", value))
+            .transpose()?;
         if is_native {
             metadata.source = metadata.source.filter(|text| !text.is_empty());
             metadata.destination = metadata.destination.filter(|text| !text.is_empty());

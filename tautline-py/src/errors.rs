@@ -11,7 +11,8 @@ use tautline::{
 static CLASSES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// What the library says of an interface that is not connected, in words of Python.
-const NOT_CONNECTED: &str = "not connected: call connect() first. A link that was closed stays closed: make a new one";
+const NOT_CONNECTED: &str =
+    "not connected: call connect() first. A link that was closed stays closed: make a new one";
 
 /// Makes the exception of this class.
 pub(crate) fn raise(py: Python<'_>, class: &str, sentence: impl Into<String>) -> PyErr {
