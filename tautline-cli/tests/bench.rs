@@ -366,7 +366,7 @@ fn an_error_names_the_wrong_option_and_what_would_be_right() {
         (&["latency", "--set", "max_message_size=32"], &["`max_message_size` is 32", "1024 bytes"]),
         (&["serve", "[::1]:0", "--set", "use_sequence=true"], &["--no-sequence: leave it out"]),
         (&["latency", "--size", "0"], &["--size", "65000"]),
-        (&["latency", "--messages", "0"], &["--messages", "from 1"]),
+        (&["latency", "--messages", "0"], &["--messages", "1 or more"]),
         (&["latency", "--messages", "5", "--seconds", "5"], &["--messages", "--seconds"]),
         (&["latency", "--seconds", "0"], &["--seconds"]),
         (&["latency", "--rate", "1MHz"], &["--rate", "20000"]),
@@ -377,7 +377,7 @@ fn an_error_names_the_wrong_option_and_what_would_be_right() {
         (&["latency", "--no-crc"], &["--no-crc", "--wire classic"]),
         (&["throughput", "127.0.0.1:0"], &["port"]),
         (&["throughput", "--batch", "0"], &["--batch", "10000"]),
-        (&["throughput", "--outstanding", "0"], &["--outstanding", "from 1"]),
+        (&["throughput", "--outstanding", "0"], &["--outstanding", "1 or more"]),
         (&["latency", "--set", "wait=sometimes"], &["--set", "wait", "adaptive, block or spin"]),
         (&["serve", "host:port"], &["host:port", "expected"]),
     ] {

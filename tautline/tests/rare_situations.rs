@@ -433,7 +433,7 @@ fn many_new_peers_log_few_lines() {
         }
     });
     let seconds = begun.elapsed().as_secs() + 1;
-    assert!((1..=10 * seconds).contains(&lines), "{lines} lines in {seconds} s");
+    assert!((1..=20 * seconds).contains(&lines), "{lines} lines in {seconds} s");
 }
 
 #[test]
