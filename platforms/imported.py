@@ -37,7 +37,7 @@ async def in_a_loop() -> None:
 
         async with tautline.connect_async(plant.local_address) as link:
             for number in range(100):
-                assert (await link.request_async(number, PATIENCE)).data == number + 1
+                assert (await link.request_async(number, timeout=PATIENCE)).data == number + 1
             try:
                 await link.receive_async(timeout=0.01)
             except tautline.TimedOut:

@@ -42,7 +42,7 @@ def test_messages_requests_and_receipts_are_awaited(run: Run) -> None:
                 reply(message.data + 1)
 
             async with tautline.connect_async(plant.local_address) as link:
-                assert (await link.request_async(1, PATIENCE)).data == 2
+                assert (await link.request_async(1, timeout=PATIENCE)).data == 2
                 assert await link.send_reliable("x") == "delivered"
                 assert (await plant.receive_async(PATIENCE)).data == 1
                 assert (await plant.receive_async(PATIENCE)).data == "x"

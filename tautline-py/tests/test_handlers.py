@@ -30,6 +30,17 @@ def test_messages_of_one_peer_are_handled_in_order(pair: Pair) -> None:
     assert (counts.type, counts.channel, counts.raised) == ("data", None, 0)
 
 
+def test_a_handler_that_cannot_take_message_and_reply_is_refused_at_once(pair: Pair) -> None:
+    plant, _ = pair
+    takes_one: Any = lambda message: None
+    for function in (takes_one, takes_one(None)):
+        with pytest.raises(TypeError, match="a function of the message and of reply is expected"):
+            plant.handler("data")(function)
+    assert plant.handler_statistics() == []
+    plant.handler("data")(lambda *both: None)
+    plant.handler("status")(print)
+
+
 def test_a_handler_for_a_channel_goes_before_the_handler_for_its_type(pair: Pair) -> None:
     plant, controller = pair
     handled: list[Any] = []
@@ -136,6 +147,6 @@ def test_a_handler_may_register_another_and_unregister_itself(pair: Pair) -> Non
 def test_the_threads_of_a_handler_end_with_its_registration(pair: Pair) -> None:
     plant, controller = pair
     plant.handler("data")(lambda message, reply: reply("ok"))
-    assert controller.request(1, PATIENCE, "data").data == "ok"
+    assert controller.request(1, "data", timeout=PATIENCE).data == "ok"
     plant.unregister("data")
     until(lambda: not [t for t in threading.enumerate() if t.name == "tautline-data"], "the end of its threads")

@@ -91,7 +91,7 @@ def handler(message, reply):
     reply(message.data)
 
 link.send(1)
-print(link.request(2, 20, "data").data, plant.handler_statistics()[0].raised)
+print(link.request(2, "data", timeout=20).data, plant.handler_statistics()[0].raised)
 """)
     assert out == "2 1\n"
 
@@ -105,7 +105,7 @@ def handler(message, reply):
     reply(message.data)
 
 link.send(1)
-print(link.request(2, 20, "data").data)
+print(link.request(2, "data", timeout=20).data)
 """)
     assert out == "2\n"
 
@@ -192,7 +192,7 @@ def test_ctrl_c_in_a_loop_over_messages() -> None:
 
 
 def test_ctrl_c_in_a_request() -> None:
-    is_interrupted("ready(); link.request(1, None)")
+    is_interrupted("ready(); link.request(1, timeout=None)")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot stop a process")
@@ -236,7 +236,7 @@ asyncio.run(main())
 
 
 def test_ctrl_c_while_handlers_run() -> None:
-    is_interrupted("plant.handler('data')(answer)\nready()\nwhile True: link.request(1, None, 'data')")
+    is_interrupted("plant.handler('data')(answer)\nready()\nwhile True: link.request(1, 'data', timeout=None)")
 
 
 # Exit in each state.
@@ -293,7 +293,7 @@ plant.handler("data")(lambda message, reply: reply(message.data))
 
 def ask():
     while True:
-        link.request(1, 20, "data")
+        link.request(1, "data", timeout=20)
 
 for _ in range(3):
     daemon(ask)

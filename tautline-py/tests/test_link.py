@@ -71,13 +71,13 @@ def test_a_request_gets_its_answer(pair: Pair) -> None:
     def double(message: tautline.Message, reply: tautline.Reply) -> None:
         reply(2 * message.data)
 
-    assert controller.request(21, PATIENCE).data == 42
+    assert controller.request(21, timeout=PATIENCE).data == 42
 
 
 def test_a_request_without_an_answer_times_out(pair: Pair) -> None:
     _, controller = pair
     with pytest.raises(tautline.TimedOut):
-        controller.request(1, 0.02)
+        controller.request(1, timeout=0.02)
 
 
 def test_a_receipt_tells_the_outcome(pair: Pair) -> None:

@@ -35,7 +35,7 @@ def test_messages_requests_and_receipts_are_awaited(run: Callable[[Main], None])
             plant.handler("command")(lambda message, reply: reply(message.data + 1))
             async with tautline.connect_async(plant.local_address) as link:
                 events = plant.events()
-                assert (await link.request_async(1, PATIENCE)).data == 2
+                assert (await link.request_async(1, timeout=PATIENCE)).data == 2
                 assert await link.send_reliable("x") == "delivered"
                 assert [(await plant.receive_async(PATIENCE)).data for _ in range(2)] == [1, "x"]
                 with pytest.raises(tautline.TimedOut):

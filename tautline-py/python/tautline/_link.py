@@ -179,7 +179,9 @@ class Link(_native.Link):
         """Sends a message again and again until the peer has it (native wire). The receipt tells the outcome."""
         return self.publisher(type, **options).send_reliable(value)
 
-    def request(self, value: Any, timeout: Duration | None, type: Kind = "command", **options: Unpack[Options]) -> Message:
+    def request(
+        self, value: Any, type: Kind = "command", *, timeout: Duration | None, **options: Unpack[Options]
+    ) -> Message:
         """Sends a question, and returns its answer. Waits for at most `timeout` seconds; TimedOut says that none came.
 
             print(link.request({"gain": 2.0}, timeout=1.0).data)
@@ -189,7 +191,7 @@ class Link(_native.Link):
         return self.publisher(type, **options).request(value, timeout).wait()
 
     async def request_async(
-        self, value: Any, timeout: Duration | None, type: Kind = "command", **options: Unpack[Options]
+        self, value: Any, type: Kind = "command", *, timeout: Duration | None, **options: Unpack[Options]
     ) -> Message:
         """As `request`, in an event loop."""
         return await self.publisher(type, **options).request(value, timeout)
@@ -250,7 +252,7 @@ class Link(_native.Link):
             raise TypeError('handler: write @link.handler("command"), with the type of the messages that it takes')
 
         def register(function: H) -> H:
-            if not callable(function):
+            if not _takes_two(function):
                 raise TypeError(f"handler: a function of the message and of reply is expected, not {function!r}")
             jobs = self._register(
                 type, channel, concurrency=concurrency, time_limit=time_limit, backlog=backlog, unordered=unordered
@@ -362,6 +364,18 @@ class Link(_native.Link):
 
     def __repr__(self) -> str:
         return f"<tautline.Link {self.config.settings.get('name', 'tautline')!r} {self.state}>"
+
+
+def _takes_two(function: object) -> bool:
+    if not callable(function):
+        return False
+    try:
+        inspect.signature(function).bind("message", "reply")
+    except ValueError:
+        pass  # a function in C may not tell its signature
+    except TypeError:
+        return False
+    return True
 
 
 class _Messages:
