@@ -30,6 +30,11 @@ use crate::sync::{lock, try_lock};
 const MOST_EVENTS: usize = 1_024;
 const MOST_STATISTICS: usize = 120;
 
+/// A fault of the network that lasts causes ten events a second. While nothing else happens, one in this time is kept. It is
+/// looked for among so many of the latest events.
+const SAME_FAULT: Duration = Duration::from_secs(60);
+const LATEST_FAULTS: usize = 16;
+
 /// A file shows what happened for this time after its cause.
 const AFTER: Duration = Duration::from_millis(300);
 
@@ -221,11 +226,7 @@ impl BlackBox {
 
     fn note(&self, event: &Event) {
         let at = self.now();
-        let mut log = lock(&self.log);
-        if log.events.len() == MOST_EVENTS {
-            log.events.pop_front();
-        }
-        log.events.push_back((at, as_json(event)));
+        lock(&self.log).note(at, event);
     }
 
     /// Logs the present statistics.
@@ -237,6 +238,32 @@ impl BlackBox {
         }
         log.statistics.push_back((at, statistics));
     }
+}
+
+impl Log {
+    fn note(&mut self, at: WallTime, event: &Event) {
+        let logged = as_json(event);
+        if is_fault(&logged) && self.holds_fault(at, &logged) {
+            return;
+        }
+        if self.events.len() == MOST_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back((at, logged));
+    }
+
+    /// Whether this fault was logged a short time ago, and nothing but faults since.
+    fn holds_fault(&self, at: WallTime, fault: &Value) -> bool {
+        let is_same = |(logged_at, logged): &(WallTime, Value)| {
+            logged == fault && Duration::from_nanos(at.as_nanos().abs_diff(logged_at.as_nanos())) < SAME_FAULT
+        };
+        let latest = self.events.iter().rev().take(LATEST_FAULTS);
+        latest.take_while(|(_, logged)| is_fault(logged)).any(is_same)
+    }
+}
+
+fn is_fault(logged: &Value) -> bool {
+    ["PeerUnreachable", "SocketFailed", "SendFailed"].iter().any(|&name| logged["event"] == name)
 }
 
 const JSON_OBJECT: &str = r#"{"type":"object"}"#;
@@ -293,5 +320,35 @@ fn cause(event: &Event) -> Option<&'static str> {
         Event::Watchdog(event) if matches!(event.change, WatchdogChange::Tripped { .. }) => Some("watchdog"),
         Event::StateChanged { to: ConnectionState::Error, .. } => Some("error"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::fault::SocketFault;
+
+    #[test]
+    fn a_cable_that_is_out_for_long_leaves_the_earlier_events_in_the_log() {
+        let unreachable = |address: &str, fault| {
+            let address = Some(address.parse().expect("an address"));
+            Event::PeerUnreachable { address, fault, problem: "unreachable".to_owned() }
+        };
+        let refused = unreachable("10.0.0.1:9000", SocketFault::PortUnreachable);
+        let down = unreachable("10.0.0.1:9000", SocketFault::NetworkDown);
+        let other = unreachable("10.0.0.2:9000", SocketFault::NetworkDown);
+        let lost = Event::KernelDropped { dropped: 1, receive_buffer: None };
+        let mut log = Log::default();
+        let at = |tenth: i64| WallTime::from_nanos(tenth * 100_000_000);
+        log.note(at(0), &lost);
+        log.note(at(0), &refused);
+        for tenth in 0..18_000 {
+            log.note(at(tenth), [&down, &other][usize::from(tenth % 2 == 1)]);
+        }
+        assert_eq!(log.events.len(), 2 + 2 * 30, "each fault once in a minute");
+        assert_eq!(log.events[0].1, as_json(&lost));
+        log.note(at(18_000), &lost);
+        log.note(at(18_000), &down);
+        assert_eq!(log.events.len(), 4 + 2 * 30, "a fault after another event is kept");
     }
 }
