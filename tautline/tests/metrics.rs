@@ -78,6 +78,17 @@ fn the_text_has_the_counts_of_the_statistics() {
 }
 
 #[test]
+fn the_first_answer_shows_the_link() {
+    for _ in 0..20 {
+        let plant = create_udp_server(Config::server("127.0.0.1:0").metrics("127.0.0.1:0")).expect("valid");
+        plant.connect().expect("it connects");
+        let address = plant.metrics_address().expect("it is served");
+        assert!(get(address, "/metrics").contains("tautline_"));
+        assert!(get(address, "/statistics").contains("\"links\":[{"));
+    }
+}
+
+#[test]
 fn events_come_by_themselves_and_end_with_the_interface() {
     let (plant, _controller, address) = pair("127.0.0.1:0");
     let mut stream = TcpStream::connect(address).expect("it listens");

@@ -1,6 +1,7 @@
 //! What the looking thread saw last: the text for Prometheus, and the JSON of the page.
 //!
-//! One lock guards it. The looking thread holds it while it stores, and a request while it copies a reference.
+//! A lock guards it. The looking thread holds it while it stores, and a request while it copies a reference. Lock order: `links`,
+//! `latest`.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::percentiles::{Percentiles, RoundTrips, us};
 use super::prometheus;
 use crate::config::Role;
 use crate::shared::statistics::Statistics;
-use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, lock};
 
 /// The links that one server shows at most. Further ones are not shown.
 const MOST_LINKS: usize = 64;
@@ -36,6 +37,7 @@ struct Shown {
 
 #[derive(Debug, Default)]
 struct Latest {
+    /// The number of looks since a link was added.
     looks: u64,
     started: Option<Instant>,
     text: Arc<String>,
@@ -56,12 +58,16 @@ impl Published {
             }
             None => {}
         }
+        // Whoever asks next waits for a look at this link.
+        lock(&self.latest).looks = 0;
     }
 
     /// Looks at every link, and publishes what it saw.
     pub(super) fn look(&self) {
         let mut seen = Vec::new();
-        lock(&self.links).retain_mut(|shown| {
+        // Held to the end: no link is added between the look and its publication.
+        let mut links = lock(&self.links);
+        links.retain_mut(|shown| {
             let Some(look) = shown.source.look() else { return false };
             shown.round_trips.take(&look);
             seen.push((look, shown.round_trips.percentiles()));
@@ -99,11 +105,20 @@ impl Published {
     }
 
     pub(super) fn text(&self) -> Arc<String> {
-        Arc::clone(&lock(&self.latest).text)
+        Arc::clone(&self.seen().text)
     }
 
     pub(super) fn json(&self) -> Arc<String> {
-        Arc::clone(&lock(&self.latest).json)
+        Arc::clone(&self.seen().json)
+    }
+
+    /// Waits until every link was looked at, or until the server ends.
+    fn seen(&self) -> MutexGuard<'_, Latest> {
+        let mut latest = lock(&self.latest);
+        while latest.looks == 0 && !latest.is_over {
+            latest = self.changed.wait(latest).unwrap_or_else(PoisonError::into_inner);
+        }
+        latest
     }
 
     /// Waits for a snapshot after number `after`. `None`: the server ends.
