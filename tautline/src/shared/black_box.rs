@@ -24,16 +24,12 @@ use crate::mcap::{Channel, McapWriter, Texts};
 use crate::shared::event_json::as_json;
 use crate::shared::events::Event;
 use crate::shared::subscribers::Events;
+use crate::sync::log::Repeats;
 use crate::sync::{lock, try_lock};
 
 /// How many events a file holds, and how many seconds of statistics. The oldest are left out.
 const MOST_EVENTS: usize = 1_024;
 const MOST_STATISTICS: usize = 120;
-
-/// A fault of the network that lasts causes ten events a second. While nothing else happens, one in this time is kept. It is
-/// looked for among so many of the latest events.
-const SAME_FAULT: Duration = Duration::from_secs(60);
-const LATEST_FAULTS: usize = 16;
 
 /// A file shows what happened for this time after its cause.
 const AFTER: Duration = Duration::from_millis(300);
@@ -101,6 +97,8 @@ struct Present {
 struct Log {
     events: VecDeque<(WallTime, Value)>,
     statistics: VecDeque<(WallTime, Value)>,
+    /// A fault that lasts causes ten events a second. While nothing else happens, each is kept once a minute.
+    faults: Repeats<Value>,
     is_watched: bool,
 }
 
@@ -224,9 +222,9 @@ impl BlackBox {
         lock(&self.present).as_ref().map_or_else(wall_now, |present| present.clock.now().wall)
     }
 
-    fn note(&self, event: &Event) {
+    fn note(&self, event: &Event, now: Instant) {
         let at = self.now();
-        lock(&self.log).note(at, event);
+        lock(&self.log).note(at, event, now);
     }
 
     /// Logs the present statistics.
@@ -241,9 +239,11 @@ impl BlackBox {
 }
 
 impl Log {
-    fn note(&mut self, at: WallTime, event: &Event) {
+    fn note(&mut self, at: WallTime, event: &Event, now: Instant) {
         let logged = as_json(event);
-        if is_fault(&logged) && self.holds_fault(at, &logged) {
+        if !is_fault(event) {
+            self.faults = Repeats::default();
+        } else if !self.faults.is_news(logged.clone(), now) {
             return;
         }
         if self.events.len() == MOST_EVENTS {
@@ -251,19 +251,10 @@ impl Log {
         }
         self.events.push_back((at, logged));
     }
-
-    /// Whether this fault was logged a short time ago, and nothing but faults since.
-    fn holds_fault(&self, at: WallTime, fault: &Value) -> bool {
-        let is_same = |(logged_at, logged): &(WallTime, Value)| {
-            logged == fault && Duration::from_nanos(at.as_nanos().abs_diff(logged_at.as_nanos())) < SAME_FAULT
-        };
-        let latest = self.events.iter().rev().take(LATEST_FAULTS);
-        latest.take_while(|(_, logged)| is_fault(logged)).any(is_same)
-    }
 }
 
-fn is_fault(logged: &Value) -> bool {
-    ["PeerUnreachable", "SocketFailed", "SendFailed"].iter().any(|&name| logged["event"] == name)
+const fn is_fault(event: &Event) -> bool {
+    matches!(event, Event::PeerUnreachable { .. } | Event::SocketFailed { .. } | Event::SendFailed { .. })
 }
 
 const JSON_OBJECT: &str = r#"{"type":"object"}"#;
@@ -285,7 +276,7 @@ fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
         let Some(observed) = observed.upgrade() else { return };
         let (black_box, now) = (observed.black_box(), Instant::now());
         if let Some(event) = &event {
-            black_box.note(event);
+            black_box.note(event, now);
             let is_quiet = written.is_none_or(|at| now.duration_since(at) > QUIET);
             if let Some(cause) = cause(event).filter(|_| is_quiet && due.is_none()) {
                 due = Some((now + AFTER, cause));
@@ -339,16 +330,19 @@ mod tests {
         let other = unreachable("10.0.0.2:9000", SocketFault::NetworkDown);
         let lost = Event::KernelDropped { dropped: 1, receive_buffer: None };
         let mut log = Log::default();
-        let at = |tenth: i64| WallTime::from_nanos(tenth * 100_000_000);
-        log.note(at(0), &lost);
-        log.note(at(0), &refused);
+        let start = Instant::now();
+        let note = |log: &mut Log, tenth: u32, event: &Event| {
+            log.note(WallTime::default(), event, start + Duration::from_millis(100) * tenth);
+        };
+        note(&mut log, 0, &lost);
+        note(&mut log, 0, &refused);
         for tenth in 0..18_000 {
-            log.note(at(tenth), [&down, &other][usize::from(tenth % 2 == 1)]);
+            note(&mut log, tenth, [&down, &other][usize::from(tenth % 2 == 1)]);
         }
         assert_eq!(log.events.len(), 2 + 2 * 30, "each fault once in a minute");
         assert_eq!(log.events[0].1, as_json(&lost));
-        log.note(at(18_000), &lost);
-        log.note(at(18_000), &down);
+        note(&mut log, 18_000, &lost);
+        note(&mut log, 18_000, &down);
         assert_eq!(log.events.len(), 4 + 2 * 30, "a fault after another event is kept");
     }
 }
