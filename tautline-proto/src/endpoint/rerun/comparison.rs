@@ -24,6 +24,11 @@ pub struct Rerun {
     pub states: u64,
     /// The first output that was not the recorded one.
     pub difference: Option<Difference>,
+    /// When the last input came. `None` if there is none, or if outputs are not compared.
+    pub last: Option<Instant>,
+    /// When the receiving half had to be called next at the end of the record, at the latest. `None` if it had nothing to do, if the
+    /// record of its last input is not whole, and for the sending half.
+    pub due: Option<Instant>,
     /// Segments that cannot be read, because their file is damaged or another version wrote it.
     pub unreadable: u64,
 }
@@ -103,7 +108,9 @@ impl Comparison {
     pub(super) fn begins(&mut self, entry: &Entry<'_>, what: impl FnOnce() -> String) {
         self.result.inputs += 1;
         if self.is_compared {
-            self.last = (self.result.inputs, Instant::from_nanos(entry.time), what());
+            let at = Instant::from_nanos(entry.time);
+            self.result.last = Some(at);
+            self.last = (self.result.inputs, at, what());
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Runs the receiving half again.
 
-use alloc::format;
-use alloc::string::ToString as _;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::comparison::{Comparison, Rerun, RerunSettings, after_mark, now_of};
 use super::step::Step;
+use super::words;
 use crate::endpoint::inbound::Inbound;
 use crate::endpoint::owner::Tenure;
 use crate::endpoint::recorder::{Kind, OUTPUTS_WAIT, known};
@@ -57,6 +56,7 @@ pub fn rerun_inbound(
         let is_whole = run.all(&entries, &mut comparison);
         before = is_whole.then_some((segment.period, run));
     }
+    comparison.result.due = before.and_then(|(_, run)| run.inbound.next_timeout());
     comparison.result
 }
 
@@ -81,7 +81,7 @@ impl Run<'_> {
                 }
                 comparison.result.datagrams += u64::from(matches!(kind, Kind::Datagram | Kind::Sealed));
                 let from = self.from;
-                comparison.begins(entry, || describe(kind, from, entry));
+                comparison.begins(entry, || words::of(kind, from, entry));
                 self.give_answers(&entries[index + 1..]);
             }
             last = now_of(entry, self.shift);
@@ -222,15 +222,4 @@ fn holds<'a>(after: &'a [Entry<'a>]) -> impl Iterator<Item = u64> + 'a {
     };
     let is_hold = |entry: &&Entry<'_>| Kind::of(entry.kind) == Some(Kind::Hold);
     after.iter().take_while(ends).filter(is_hold).filter_map(|entry| entry.word(0))
-}
-
-fn describe(kind: Kind, from: Option<SocketAddr>, entry: &Entry<'_>) -> alloc::string::String {
-    match (kind, from) {
-        (Kind::Datagram, Some(from)) => format!("a datagram of {} bytes from {from}", entry.bytes.len()),
-        (Kind::Sealed, Some(from)) => {
-            format!("a sealed datagram of {} bytes from {from}", entry.word(2).unwrap_or(0))
-        }
-        (Kind::Timeout, _) => "a timer".to_string(),
-        (kind, _) => format!("the call {kind:?}"),
-    }
 }

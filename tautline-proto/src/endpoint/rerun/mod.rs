@@ -10,6 +10,7 @@ mod comparison;
 mod inbound;
 mod outbound;
 mod step;
+mod words;
 
 pub use comparison::{Difference, Rerun, RerunSettings};
 pub use inbound::rerun_inbound;

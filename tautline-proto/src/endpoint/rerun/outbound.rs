@@ -1,10 +1,10 @@
 //! Runs the sending half again.
 
-use alloc::format;
 use alloc::vec::Vec;
 
 use super::comparison::{Comparison, Rerun, RerunSettings, after_mark, now_of};
 use super::step::Step;
+use super::words;
 use crate::endpoint::outbound::{Outbound, SentDatagrams};
 use crate::endpoint::recorder::{Kind, WAS_SENT};
 use crate::peer::PeerId;
@@ -61,7 +61,7 @@ impl Run<'_> {
         let kind = Kind::of(entry.kind)?;
         comparison.digests(self.outbound.digest(), entry.digest);
         if kind as u8 >= Kind::Datagram as u8 {
-            comparison.begins(entry, || describe(kind, entry));
+            comparison.begins(entry, || words::of(kind, None, entry));
             comparison.result.datagrams += u64::from(matches!(kind, Kind::Seal | Kind::SealPack));
         }
         let at = Instant::from_nanos(entry.time);
@@ -135,12 +135,5 @@ impl Run<'_> {
             _ => return None,
         }
         Some(())
-    }
-}
-
-fn describe(kind: Kind, entry: &Entry<'_>) -> alloc::string::String {
-    match kind {
-        Kind::Seal => format!("sending a datagram of {} bytes", entry.bytes.len()),
-        kind => format!("the call {kind:?}"),
     }
 }
