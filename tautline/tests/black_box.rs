@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tautline::black_box::read::{BlackBoxFile, Half, Step};
 use tautline::{
-    Config, DumpError, Handler, MessageType, Metadata, Profile, UdpInterface, Wire, create_udp_client,
-    create_udp_server,
+    Config, DumpError, Handler, MessageType, Metadata, Profile, UdpInterface, Watchdog, WatchdogChange,
+    WatchdogEvent, Wire, create_udp_client, create_udp_server,
 };
 
 /// A folder that is removed when the test ends.
@@ -118,6 +118,41 @@ fn a_watchdog_that_trips_writes_a_file_that_names_it_and_a_normal_end_writes_non
     controller.disconnect();
     plant.cleanup();
     assert_eq!(folder.files().len(), before);
+}
+
+/// Its file is due 0.3 s after the trip.
+#[test]
+fn a_program_that_ends_or_connects_again_right_after_a_trip_leaves_a_file_about_it() {
+    for ends in [true, false] {
+        let folder = Folder::new(&format!("at-once-{ends}"));
+        let [plant, controller] = pair(Wire::Native, "1MiB", &folder.0);
+        let (told, tripped) = std::sync::mpsc::channel();
+        let watchdog = Watchdog::messages(MessageType::Command, Duration::from_millis(50));
+        let failsafe = move |event: &WatchdogEvent| {
+            if matches!(event.change, WatchdogChange::Tripped { .. }) {
+                let _ = told.send(());
+            }
+        };
+        plant.watch(watchdog, failsafe).expect("the system starts a thread");
+        exchange(&[plant.clone(), controller.clone()], 20);
+        tripped.recv_timeout(Duration::from_secs(60)).expect("it trips");
+        if ends {
+            drop(plant);
+        } else {
+            plant.disconnect();
+            plant.connect().expect("a free port");
+            let until = Instant::now() + Duration::from_secs(60);
+            while folder.files().is_empty() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let files = folder.files();
+        let file = BlackBoxFile::open(files.first().expect("it was written")).expect("a black box");
+        let mut messages = 0;
+        let rerun = file.rerun(|_, step| messages += u32::from(matches!(step, Step::Message { .. })));
+        assert_eq!(rerun.expect("sound").map(|rerun| rerun.difference), [None, None]);
+        assert!(messages > 0, "{ends}: the file is not about the connection that tripped");
+    }
 }
 
 /// The forms in which a key could stand in a file.

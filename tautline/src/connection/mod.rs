@@ -153,6 +153,7 @@ impl Connection {
         shared.watchdogs.close(shared.steady_now(), patience);
         shared.handlers.close(patience);
         shared.status.events.close();
+        shared.black_box.finish();
         #[cfg(feature = "metrics")]
         drop(lock(&self.metrics).take());
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::sync::thread;
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
 use tautline_proto::endpoint::RECORD_FORMAT;
@@ -39,6 +39,9 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// Statistics are taken this often.
 const STATISTICS_EVERY: Duration = Duration::from_secs(1);
+
+/// The end of the interface waits at most so long for a file that is due. After that, the program may end before it is written.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The thread looks around at least this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -74,14 +77,16 @@ impl std::error::Error for DumpError {}
 /// The black box of an interface. See the module's page.
 #[derive(Debug, Default)]
 pub(crate) struct BlackBox {
-    present: Mutex<Option<Present>>,
+    present: Mutex<Option<Arc<Present>>>,
     log: Mutex<Log>,
+    /// Nobody watches the interface any more: `is_watched` of the log has changed.
+    ended: Condvar,
     /// Held while a file is written, so that there are never two at once.
     writing: Mutex<()>,
 }
 
 /// The rings of the present connection, or of the last one.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Present {
     inbound: Arc<Ring>,
     outbound: Arc<Ring>,
@@ -117,7 +122,7 @@ impl BlackBox {
             return None;
         }
         let [inbound, outbound] = [(); 2].map(|()| Ring::new(bytes / 2));
-        *lock(&self.present) = Some(Present {
+        *lock(&self.present) = Some(Arc::new(Present {
             inbound: Arc::clone(&inbound),
             outbound: Arc::clone(&outbound),
             clock,
@@ -125,7 +130,7 @@ impl BlackBox {
             name: settings.name.clone(),
             role: if settings.role == crate::config::Role::Server { "server" } else { "client" },
             settings: config.texts(),
-        });
+        }));
         Some([inbound, outbound])
     }
 
@@ -139,10 +144,33 @@ impl BlackBox {
         thread.spawn(move || watch(&observed, events)).map(drop)
     }
 
-    /// Writes a file. Returns its path.
+    /// Waits until a file that is due has been written, so that a program that ends because of a trip does not end before. Call it
+    /// when the interface is closed.
+    pub(crate) fn finish(&self) {
+        let until = Instant::now() + PATIENCE;
+        let mut log = lock(&self.log);
+        while log.is_watched {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            log = self.ended.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The rings of the present connection, or of the last one.
+    fn present(&self) -> Option<Arc<Present>> {
+        lock(&self.present).clone()
+    }
+
+    /// Writes a file about the present connection, or the last one. Returns its path.
     pub(crate) fn write(&self, cause: &str) -> Result<PathBuf, DumpError> {
+        let present = self.present().ok_or(DumpError::Off)?;
+        self.write_about(&present, cause)
+    }
+
+    fn write_about(&self, present: &Present, cause: &str) -> Result<PathBuf, DumpError> {
         let Some(_writing) = try_lock(&self.writing) else { return Err(DumpError::Busy) };
-        let present = lock(&self.present).clone().ok_or(DumpError::Off)?;
         let now = present.clock.now().wall;
         let name: String = present
             .name
@@ -152,7 +180,7 @@ impl BlackBox {
         let path = present.folder.join(format!("{name}-{}-{cause}.mcap", now.as_nanos() / 1_000_000));
         let unfinished = path.with_extension("part");
         let written = fs::create_dir_all(&present.folder).and_then(|()| {
-            self.write_to(&unfinished, &present, cause, now)?;
+            self.write_to(&unfinished, present, cause, now)?;
             fs::rename(&unfinished, &path)
         });
         written.map_err(|error| {
@@ -266,11 +294,21 @@ fn unsigned(at: WallTime) -> u64 {
     u64::try_from(at.as_nanos()).unwrap_or(0)
 }
 
+/// A file that is to be written.
+struct Due {
+    at: Instant,
+    cause: &'static str,
+    /// The connection that it is about.
+    about: Option<Arc<Present>>,
+}
+
 /// What the thread does, until the interface is gone.
 fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
-    let mut due: Option<(Instant, &'static str)> = None;
+    let mut due: Option<Due> = None;
     let (mut written, mut statistics_at) = (None::<Instant>, Instant::now());
     let mut answered = asked();
+    // The connection before the next event: the program may have connected again by the time that the event is looked at.
+    let mut known = None;
     loop {
         let event = events.next(Some(LOOK_EVERY));
         let Some(observed) = observed.upgrade() else { return };
@@ -279,26 +317,30 @@ fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
             black_box.note(event, now);
             let is_quiet = written.is_none_or(|at| now.duration_since(at) > QUIET);
             if let Some(cause) = cause(event).filter(|_| is_quiet && due.is_none()) {
-                due = Some((now + AFTER, cause));
+                due =
+                    Some(Due { at: now + AFTER, cause, about: known.take().or_else(|| black_box.present()) });
             }
         }
         if std::mem::replace(&mut answered, asked()) != answered {
-            due.get_or_insert((now, "signal"));
+            due.get_or_insert_with(|| Due { at: now, cause: "signal", about: black_box.present() });
         }
         let is_closed = observed.state() == ConnectionState::Closed;
         if now >= statistics_at || (is_closed && due.is_some()) {
             statistics_at = now + STATISTICS_EVERY;
             black_box.take_statistics(observed.statistics());
         }
-        if let Some((_, cause)) = due.take_if(|(at, _)| now >= *at || is_closed) {
+        if let Some(Due { cause, about: Some(about), .. }) = due.take_if(|due| now >= due.at || is_closed) {
             written = Some(now);
             black_box.take_statistics(observed.statistics());
-            match black_box.write(cause) {
+            match black_box.write_about(&about, cause) {
                 Ok(path) => tracing::warn!(cause, path = %path.display(), "black box written"),
                 Err(error) => tracing::error!(cause, %error, "black box not written"),
             }
         }
+        known = black_box.present();
         if is_closed && event.is_none() {
+            lock(&black_box.log).is_watched = false;
+            black_box.ended.notify_all();
             return;
         }
     }
