@@ -160,6 +160,11 @@ impl<R> RegisteredHandler<R> {
         matches!(self, Self::Inline(_))
     }
 
+    /// Whether a driver has the closure of an inline handler.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Inline(inline) if lock(&inline.call).is_none())
+    }
+
     pub(super) fn queue(&self) -> Option<&Arc<HandlerQueue<R>>> {
         match self {
             Self::Inline(_) => None,

@@ -191,6 +191,12 @@ impl<R: Send + 'static> Handlers<R> {
         queues.filter_map(|(selector, queue)| Some((selector, queue.backlog().look()?))).collect()
     }
 
+    /// The inline handler that a driver calls now, or has just called.
+    pub(crate) fn inline_at_work(&self) -> Option<Selector> {
+        let table = Arc::clone(&lock(&self.registered).table);
+        table.iter().find_map(|(selector, entry)| entry.is_taken().then_some(selector))
+    }
+
     /// Returns the counts of the registered handlers.
     pub(crate) fn stats(&self) -> Vec<(Selector, HandlerStats)> {
         let table = Arc::clone(&lock(&self.registered).table);

@@ -392,9 +392,9 @@ impl UdpInterface {
     ///
     /// There is no black box, it is being written already, or the system does not take the file.
     pub fn dump(&self) -> Result<PathBuf, DumpError> {
-        let black_box = &self.shared().black_box;
-        black_box.take_statistics(serde_json::to_value(self.statistics()).unwrap_or_default());
-        black_box.write("dump")
+        let shared = self.shared();
+        shared.black_box.take_statistics(shared.for_black_box(&self.statistics()));
+        shared.black_box.write("dump")
     }
 
     /// Returns the peers known now.

@@ -44,7 +44,7 @@ use crate::sending::sender::Sender;
 use crate::shared::black_box::{BlackBox, Observed};
 use crate::shared::directory::{Directory, PeerInfo};
 use crate::shared::drivers::Drivers;
-use crate::shared::events::Event;
+use crate::shared::events::{Event, Reader};
 use crate::shared::ownership::Ownership;
 use crate::shared::status::Status;
 use crate::shared::subscribers::{CausedBy, EventBus};
@@ -246,6 +246,16 @@ impl Shared {
     pub(crate) fn config(&self) -> Config {
         lock(&self.config).clone()
     }
+
+    /// The statistics as a black box keeps them: with the inline handler that runs now, because what keeps the driver from going on
+    /// leaves nothing else in the record.
+    pub(crate) fn for_black_box(&self, statistics: &statistics::Statistics) -> serde_json::Value {
+        let mut value = serde_json::to_value(statistics).unwrap_or_default();
+        if let Some(selector) = self.handlers.inline_at_work() {
+            value["inline_at_work"] = Reader::Handler(selector).to_string().into();
+        }
+        value
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -260,7 +270,7 @@ impl Observed for Shared {
     }
 
     fn statistics(&self) -> serde_json::Value {
-        serde_json::to_value(Self::statistics(self, Granted::default())).unwrap_or_default()
+        self.for_black_box(&Self::statistics(self, Granted::default()))
     }
 
     fn state(&self) -> ConnectionState {
