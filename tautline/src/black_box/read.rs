@@ -34,6 +34,8 @@ pub struct BlackBoxFile {
     pub outbound: RingContents,
     /// How many segments of the rings were damaged, and are left out.
     pub damaged: u64,
+    /// Whether the rest of the file is missing, or cannot be read: it was cut off, or it is damaged.
+    pub is_cut_off: bool,
 }
 
 /// Why a file cannot be read or run again.
@@ -117,14 +119,19 @@ impl BlackBoxFile {
                 }
                 Ok(Some(Record::Metadata { .. })) => {}
                 Ok(Some(Record::Channel { number, topic, .. })) => drop(topics.insert(number, topic)),
-                Ok(Some(Record::Message { channel, log_time, data })) => {
-                    let topic = topics.get(&channel).ok_or(BlackBoxError::NotABlackBox)?;
-                    file.add(topic, log_time, &data);
-                }
+                Ok(Some(Record::Message { channel, log_time, data })) => match topics.get(&channel) {
+                    Some(topic) => file.add(topic, log_time, &data),
+                    None => file.damaged += 1,
+                },
                 Err(McapError::Io(error)) => return Err(BlackBoxError::Unreadable(error)),
-                Err(_) => return Err(BlackBoxError::NotABlackBox),
+                // What was read before is worth telling.
+                Err(_) => {
+                    file.is_cut_off = true;
+                    break;
+                }
             }
         }
+        file.is_cut_off |= reader.is_cut_off;
         let left_out = |half| file.incident.get(half).and_then(|count| count.parse().ok()).unwrap_or(0);
         (file.inbound.left_out, file.outbound.left_out) =
             (left_out("left_out_inbound"), left_out("left_out_outbound"));
