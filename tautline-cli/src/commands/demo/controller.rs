@@ -1,8 +1,9 @@
 //! The controller: a client on its own thread that answers each sample with a force.
 //!
 //! The thread drives its interface itself, as the plant does. When the controller is killed, the thread stops without a
-//! further turn and without disconnecting, as if its process had died.
+//! further turn and without disconnecting, and its port refuses datagrams, as if its process had died.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
@@ -77,7 +78,10 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledCont
     let mut has_samples = false;
     loop {
         match orders.load(Ordering::Relaxed) {
-            DIE => return Ok(KilledController(Some((interface, driver)))),
+            DIE => {
+                free_port(&driver);
+                return Ok(KilledController(Some((interface, driver))));
+            }
             LEAVE => break,
             _ => {}
         }
@@ -92,6 +96,18 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledCont
     }
     interface.disconnect();
     Ok(KilledController(None))
+}
+
+/// Nothing listens at the port of a process that has died, so its machine refuses what the plant sends there. Here it does so because
+/// the socket takes only datagrams from itself. If that does not work, the controller is silent, which the plant notices too.
+fn free_port(driver: &Driver) {
+    let Some(socket) = driver.socket() else { return };
+    #[cfg(unix)]
+    let socket = std::os::fd::AsFd::as_fd(&socket).try_clone_to_owned();
+    #[cfg(windows)]
+    let socket = std::os::windows::io::AsSocket::as_socket(&socket).try_clone_to_owned();
+    let Ok(socket) = socket.map(UdpSocket::from) else { return };
+    let _ = socket.local_addr().and_then(|itself| socket.connect(itself));
 }
 
 /// How often the thread checks for orders while no samples come.
