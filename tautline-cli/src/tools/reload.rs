@@ -27,6 +27,10 @@ impl Reload {
         if !self.0.swap(false, Ordering::Relaxed) {
             return;
         }
+        let config = interface.config();
+        if config.key_file.is_none() && config.black_box.is_some() {
+            return; // The signal was for the black box.
+        }
         match interface.reload_keys() {
             Ok(()) => output::note("read the keys again"),
             Err(error) => {

@@ -34,6 +34,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     check_options(args, config.wire.unwrap_or(Wire::Native))?;
     let settings = config.settings().map_err(|error| Failure::usage(error.to_string()))?;
     let limits = settings.payload_limits();
+    // Answers go to their requests, and nobody reads anything else.
+    let config = if config.inbox_policy.is_some() { config } else { config.inbox_capacity(0) };
     let data = args.data.as_ref().map(|data| data_payload(args, data, &limits)).transpose()?;
     let interface = open(config, |_| {})?;
     let interrupt = Interrupt::install()?;
