@@ -164,6 +164,59 @@ fn a_driver_that_was_called_late_is_named() {
     assert_is_first(&named_of(&plant.dump().expect("written")), "driver late");
 }
 
+/// The trip writes the file while the handler still runs, so the driver has noted nothing of it.
+#[test]
+fn an_inline_handler_that_still_runs_when_the_file_is_written_is_named() {
+    links("runs-on", |folder, wire| {
+        let (plant, address) = plant(folder, wire);
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        plant.register_message_handler(
+            MessageType::Data,
+            Handler::inline(move |_, _| {
+                let _ = released.recv_timeout(Duration::from_secs(60));
+            }),
+        );
+        let controller = client(&address, wire);
+        command(&controller, Duration::from_millis(300));
+        watch(&plant);
+        command(&controller, Duration::from_millis(100));
+        send(&controller, &1);
+        let file = command_until_file(&controller, folder, &[0.5, 1.5]);
+        assert_is_first(&named_of(&file), "slow handler");
+        let told = run(&["incident", file.to_str().expect("text")]).stdout;
+        assert!(told.contains("the inline handler of data was called"), "{told}");
+        assert!(!told.contains("peer s"), "the peer is not to blame: {told}");
+        drop(release);
+    });
+}
+
+/// As [`a_driver_that_was_called_late_is_named`], but it is never called again.
+#[test]
+fn a_driver_that_is_not_called_any_more_is_named() {
+    let folder = Folder::new("driver-gone");
+    let config = Config::server("127.0.0.1:0").black_box(BLACK_BOX).black_box_dir(&folder.0);
+    let (plant, mut driver) = UdpInterface::caller_driven(config).expect("in order");
+    plant.connect().expect("a free port");
+    let address = plant.local_address().expect("connected").to_string();
+    let file = std::thread::scope(|scope| {
+        let commanding = scope.spawn(|| {
+            let controller = client(&address, |config| config);
+            command_until_file(&controller, &folder, &[0.5, 1.5])
+        });
+        while plant.statistics().messages_received < 100 {
+            driver.turn(Some(Duration::from_millis(5)));
+            while plant.receive(Some(Duration::ZERO)).is_ok() {}
+        }
+        watch(&plant);
+        let until = Instant::now() + Duration::from_millis(200);
+        while Instant::now() < until {
+            driver.turn(Some(Duration::from_millis(5)));
+        }
+        commanding.join().expect("a file came")
+    });
+    assert_is_first(&named_of(&file), "driver late");
+}
+
 /// The classic wire has no goodbye, and nothing is sent to a peer that commands only.
 #[test]
 fn the_end_of_a_link_is_told_as_far_as_the_wire_shows_it() {

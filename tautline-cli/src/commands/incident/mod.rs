@@ -1,13 +1,14 @@
 //! `tautline incident`: says what a black box shows.
 //!
 //! [`story`] runs the file again and collects what happened, [`causes`] names what went wrong, [`timeline`] draws it, [`what_if`]
-//! compares it with another setting. [`ends`] lays the files of two ends side by side.
+//! compares it with another setting, [`words`] says times and events in words. [`ends`] lays the files of two ends side by side.
 
 mod causes;
 mod ends;
 mod story;
 mod timeline;
 mod what_if;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -17,7 +18,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
 use self::ends::Ends;
 use self::story::Story;
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::output::{self, on_terminal};
+use crate::tools::output::{self, escaped, on_terminal};
 
 /// Tell from the file of a black box what happened
 ///
@@ -46,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     rerun: bool,
     /// Say what would have been different with another setting (`tautline config print` lists them). `lifespan` is that of all types
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", conflicts_with_all = ["rerun", "html"])]
     what_if: Option<String>,
     /// Draw the last seconds to this file, a page that needs nothing else
     #[arg(long, value_name = "FILE.html")]
@@ -88,14 +89,9 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         output::data(&format!("{}\n", serde_json::json!({ "causes": causes, "facts": story.facts() })))?;
         return Ok(Exit::Done);
     }
-    let mut text = story.heading();
-    text.push_str("\nWhat went wrong\n");
-    for cause in &found {
-        text.push_str(&format!("  {}: {}\n", cause.name(), cause.sentence));
-    }
-    if found.is_empty() {
-        text.push_str("  The file shows no fault.\n");
-    }
+    let mut text = format!("{}What went wrong\n", story.doubt());
+    causes::told(&found).iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    text.push_str(&format!("\n{}", story.heading()));
     text.push_str(&format!("\nWhat came last before {}\n", story.cause()));
     story.last_things().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     if args.rerun {
@@ -136,7 +132,7 @@ fn folder(path: &Path) -> Failure {
     let newest = files
         .filter(|file| file.extension().is_some_and(|end| end == "mcap"))
         .max_by_key(|file| written(file));
-    let (path, newest) = (path.display(), newest.as_ref().map(|file| file.display()));
+    let (path, newest) = (path.display(), newest.map(|file| escaped(&file.to_string_lossy()).into_owned()));
     Failure::usage(match newest {
         Some(newest) => format!("{path} is a folder: name a file in it, such as {newest} (the newest)"),
         None => format!("{path} is a folder, and no black box is in it: name the file of a black box"),
@@ -154,7 +150,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
     let mut text = String::from("\nRerun\n");
     for (half, rerun) in ["receiving half", "sending half"].into_iter().zip(reruns) {
-        let Rerun { inputs, datagrams, states, difference, unreadable, .. } = rerun;
+        let Rerun { inputs, datagrams, states, difference, .. } = rerun;
         let result = match difference {
             // A ring that was never full has a mark at its beginning alone.
             None if *states == 0 => "every output is the same as in the record".to_owned(),
@@ -169,11 +165,6 @@ fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
             ),
         };
         text.push_str(&format!("  {half}: {inputs} inputs, {datagrams} datagrams: {result}\n"));
-        if *unreadable + file.damaged > 0 {
-            text.push_str(
-                "    Some segments cannot be read: the file is damaged, or another version wrote it.\n",
-            );
-        }
     }
     text
 }

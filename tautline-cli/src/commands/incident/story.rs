@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tautline::black_box::notes;
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Happened, Rerun, Step};
-use tautline::{DropReason, MessageType, PeerId};
+use tautline::{DropReason, Instant, MessageType, PeerId};
 
+use super::words::span;
 use crate::tools::origin;
 use crate::tools::output::escaped;
 
@@ -17,6 +18,15 @@ pub(super) type At = u64;
 
 /// How long before the cause of the file the causes are looked for.
 pub(super) const WINDOW: u64 = 3_000_000_000;
+
+/// A file is written at most so long after its cause, unless the machine is too busy.
+const FOLLOWS: u64 = 1_000_000_000;
+
+/// For a control loop, a handler that runs for this time is slow, and so is a datagram that waits for it.
+pub(super) const LONG: u64 = 20_000_000;
+
+/// A driver that comes so late was late.
+pub(super) const LATE: u64 = 100_000_000;
 
 /// A datagram that was accepted.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +57,14 @@ pub(super) struct Story {
     pub(super) incident: BTreeMap<String, String>,
     /// When the file was caused: the trip of a watchdog, the failure, or the call.
     pub(super) cause_at: At,
+    pub(super) written_at: At,
+    /// When the last input of the receiving half came, and when the driver had to turn next at the latest.
+    pub(super) last_input: Option<At>,
+    pub(super) due: Option<At>,
     pub(super) received: Vec<Received>,
+    /// How many segments of the rings cannot be read, and whether the rest of the file is missing.
+    pub(super) damaged: u64,
+    pub(super) is_cut_off: bool,
     /// How many inputs of the receiving half are not in the file, because they did not fit into the ring.
     pub(super) left_out: u64,
     pub(super) heard: Vec<Heard>,
@@ -80,25 +97,48 @@ impl Story {
             incident: file.incident.clone(),
             settings: file.settings.clone(),
             left_out: file.inbound.left_out,
+            is_cut_off: file.is_cut_off,
             events: parse(&file.events),
             statistics: parse(&file.statistics),
             ..Self::default()
         };
-        let written = file.incident.get("written_ns").and_then(|ns| ns.parse().ok()).map_or(0, steady);
-        story.cause_at = story.find_cause().unwrap_or(written);
+        story.written_at = file.incident.get("written_ns").and_then(|ns| ns.parse().ok()).map_or(0, steady);
+        story.cause_at = story.trigger().map(|(at, _)| *at).unwrap_or(story.written_at);
         let reruns = file.rerun(|_, step| story.take(step))?;
+        [story.last_input, story.due] = [reruns[0].last, reruns[0].due].map(|at| at.map(Instant::as_nanos));
+        story.damaged = file.damaged + reruns.iter().map(|rerun| rerun.unreadable).sum::<u64>();
         story.received.sort_by_key(|received| received.at);
         Ok((story, reruns))
     }
 
-    /// The first trip or failure after a quiet time, if that is why the file was written.
-    fn find_cause(&self) -> Option<At> {
-        let is_cause = |event: &Value| match self.incident.get("cause").map(String::as_str) {
+    /// The trip or the failure, if that is why the file was written. Others may have followed until it was written.
+    fn trigger(&self) -> Option<&(At, Value)> {
+        let is_trigger = |event: &Value| match self.incident.get("cause").map(String::as_str) {
             Some("watchdog") => event["fields"]["change"] == "tripped",
             Some("error") => event["fields"]["to"] == "Error",
             _ => false,
         };
-        self.events.iter().rev().find(|(_, event)| is_cause(event)).map(|(at, _)| *at)
+        let mut triggers = self.events.iter().filter(|(_, event)| is_trigger(event));
+        let is_recent = |(at, _): &&(At, Value)| at + FOLLOWS >= self.written_at;
+        triggers.clone().find(is_recent).or_else(|| triggers.next_back())
+    }
+
+    /// Since when the driver has done nothing, if that was still so when the file was written, and the inline handler that it called.
+    pub(super) fn stuck(&self) -> Option<(At, Option<&str>)> {
+        let since = self.last_input?;
+        let handler = self.statistics.last().and_then(|(_, last)| last["inline_at_work"].as_str());
+        let is_over = |limit, at: At| self.written_at.saturating_sub(at) >= limit;
+        let is_stuck = match handler {
+            Some(_) => is_over(LONG, since),
+            None => self.is_open() && self.due.is_some_and(|due| is_over(LATE, due)),
+        };
+        is_stuck.then_some((since, handler))
+    }
+
+    /// Whether the connection was not ended yet when the file was written.
+    fn is_open(&self) -> bool {
+        let state = self.events.iter().rev().find_map(|(_, event)| event["fields"]["to"].as_str());
+        state.is_none_or(|state| !["Disconnected", "Error", "Closed"].contains(&state))
     }
 
     fn take(&mut self, step: &Step<'_>) {
@@ -214,11 +254,35 @@ impl Story {
     pub(super) fn when(&self, at: At) -> String {
         let nanos = i128::from(at) - i128::from(self.cause_at);
         let side = if nanos <= 0 { "before" } else { "after" };
-        format!("{:.1} ms {side} {}", nanos.unsigned_abs() as f64 / 1e6, self.cause())
+        format!("{} {side} {}", span(at.abs_diff(self.cause_at)), self.cause())
+    }
+
+    /// A peer, as people know it: by the name that it has told.
+    pub(super) fn who(&self, peer: PeerId) -> String {
+        let number = peer.to_string();
+        let of_peer = self.events.iter().rev().map(|(_, event)| &event["fields"]).find(|fields| {
+            fields["peer"].as_str() == Some(&number)
+                && fields["name"].as_str().is_some_and(|name| !name.is_empty())
+        });
+        let name = of_peer.and_then(|fields| fields["name"].as_str()).map(escaped);
+        name.map_or_else(|| number.clone(), |name| format!("{number} (\"{name}\")"))
+    }
+
+    /// Why not everything that the file shows may be true. Empty if it is whole.
+    pub(super) fn doubt(&self) -> String {
+        let parts = match (self.damaged, self.is_cut_off) {
+            (0, false) => return String::new(),
+            (0, true) => "it was cut off, or the rest of it cannot be read".to_owned(),
+            (damaged, _) => format!("{damaged} parts of the record cannot be read"),
+        };
+        format!("The file is damaged: {parts}. So some of this may be wrong.\n")
     }
 
     pub(super) fn heading(&self) -> String {
         let fact = |name: &str| self.incident.get(name).map_or("?", String::as_str);
+        let watched = self.trigger().and_then(|(_, event)| event["fields"]["watched"].as_str());
+        let watched =
+            watched.map_or_else(String::new, |watched| format!("It waits for: {}.\n", escaped(watched)));
         let (role, version) = (escaped(fact("role")), escaped(fact("version")));
         let cause = match fact("cause") {
             "watchdog" => "A watchdog tripped",
@@ -227,8 +291,8 @@ impl Story {
         };
         let first = self.received.first().map_or(self.cause_at, |received| received.at);
         format!(
-            "Black box of {:?}, a {role} (tautline {version}).\n{cause} at {}.\nThe record begins {:.1} s before: {} datagrams accepted, \
-             {} dropped, {} sent.\n",
+            "Black box of {:?}, a {role} (tautline {version}).\n{cause} at {}.\n{watched}The record begins {:.1} s before: {} datagrams \
+             accepted, {} dropped, {} sent.\n",
             fact("name"),
             self.cause_time(),
             self.cause_at.saturating_sub(first) as f64 / 1e9,
@@ -313,69 +377,11 @@ impl Story {
     }
 
     pub(super) fn facts(&self) -> Value {
-        json!({ "incident": self.incident, "accepted": self.received.len(), "dropped": self.dropped.len() })
-    }
-}
-
-/// An event in words. Strangers choose names, so nothing of it controls the terminal.
-pub(super) fn told(event: &Value) -> String {
-    escaped(&in_words(event)).into_owned()
-}
-
-fn in_words(event: &Value) -> String {
-    let kind = event["event"].as_str().unwrap_or_default();
-    let fields = event["fields"].as_object().into_iter().flatten();
-    let fields: Vec<String> = fields.filter_map(|(name, value)| field(name, value)).collect();
-    let separator = if fields.is_empty() { "" } else { ": " };
-    format!("{}{separator}{}", spaced(kind), fields.join(", "))
-}
-
-/// The name of a variant in words: "PeerSilent" is "peer silent".
-fn spaced(name: &str) -> String {
-    let mut words = String::new();
-    for c in name.chars() {
-        if c.is_uppercase() && !words.is_empty() {
-            words.push(' ');
-        }
-        words.extend(c.to_lowercase());
-    }
-    words
-}
-
-/// The fields that hold the name of a variant. (Those of `PeerMoved` that are called so hold addresses, which have no upper case.)
-const NAMES: [&str; 4] = ["fault", "from", "to", "cause"];
-
-/// A field of an event in words. `None` if it is not set.
-fn field(name: &str, value: &Value) -> Option<String> {
-    let value = match (name.strip_suffix("_ns"), value) {
-        (_, Value::Null) => return None,
-        (Some(name), value) => return Some(format!("{name} {:.1} ms", value.as_f64()? / 1e6)),
-        // The names of variants: the fault of an address, and what a state has changed to.
-        (None, Value::String(text)) if NAMES.contains(&name) => spaced(text),
-        (None, Value::String(text)) => text.clone(),
-        (None, value) => value.to_string(),
-    };
-    Some(format!("{} {value}", name.replace('_', " ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_told_in_words() {
-        let event = json!({
-            "event": "Watchdog",
-            "text": "Watchdog(WatchdogEvent { .. })",
-            "fields": { "change": "tripped", "late_ns": 155_581, "missed": 1, "watched": "command" },
-        });
-        assert_eq!(told(&event), "watchdog: change tripped, late 0.2 ms, missed 1, watched command");
-        let event =
-            json!({ "event": "PeerUnreachable", "fields": { "address": null, "fault": "NetworkDown" } });
-        assert_eq!(told(&event), "peer unreachable: fault network down");
-        let event = json!({ "event": "CommandsUnguarded", "text": "CommandsUnguarded", "fields": {} });
-        assert_eq!(told(&event), "commands unguarded");
-        let event = json!({ "event": "PeerConnected", "fields": { "name": "arm\n  0.0 ms  plant: \u{1b}[31mthe trip" } });
-        assert_eq!(told(&event), "peer connected: name arm\\u000a  0.0 ms  plant: \\u001b[31mthe trip");
+        json!({
+            "incident": self.incident,
+            "accepted": self.received.len(),
+            "dropped": self.dropped.len(),
+            "is_damaged": self.is_cut_off || self.damaged > 0,
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! Draws the last seconds of a black box: a page with one picture, which needs nothing else.
 
-use super::causes::Cause;
-use super::story::{At, Story, WINDOW, told};
+use super::causes::{self, Cause};
+use super::story::{At, Story, WINDOW};
+use super::words::told;
 use crate::tools::svg::{Anchor, Area, Scale, Svg, escaped, short};
 
 const WIDTH: f64 = 1_000.0;
@@ -29,8 +30,7 @@ pub(super) struct Lane {
 }
 
 /// Returns the page.
-pub(super) fn page(story: &Story, causes: &[Cause]) -> String {
-    let found: Vec<_> = causes.iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect();
+pub(super) fn page(story: &Story, found: &[Cause]) -> String {
     let events = story
         .events
         .iter()
@@ -38,8 +38,8 @@ pub(super) fn page(story: &Story, causes: &[Cause]) -> String {
         .take(MOST_EVENTS)
         .map(|(at, event)| format!("{}: {}", story.when(*at), told(event)));
     document(
-        &story.heading(),
-        &found,
+        &format!("{}{}", story.doubt(), story.heading()),
+        &causes::told(found),
         &picture(&lanes(story), story.cause_at, story.cause()),
         &[("What came last", story.last_things()), ("Events", events.collect())],
     )
@@ -58,7 +58,7 @@ pub(super) fn document(
         lists.iter().map(|(title, lines)| format!("<h2>{title}</h2><ul>{}</ul>\n", items(lines))).collect();
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Incident</title><style>{STYLE}</style>\n<h1>Incident</h1><p>{}</p>\n<h2>What went wrong</h2><ul>{}</ul>\n{picture}\n\
+         <title>Incident</title><style>{STYLE}</style>\n<h1>Incident</h1><p>{}</p>\n<h2>What went wrong</h2><ul>{}</ul>\n<div class=\"wide\">{picture}</div>\n\
          {lists}</html>\n",
         escaped(heading),
         items(found),
@@ -66,7 +66,7 @@ pub(super) fn document(
 }
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222;\
-    background:#fff}svg{width:100%;height:auto}.page{fill:none}.bar{fill:#2a6fb0}.loss{fill:#c0392b}text{font-size:12px;\
+    background:#fff}.wide{overflow-x:auto}svg{width:100%;min-width:700px;height:auto}.page{fill:none}.bar{fill:#2a6fb0}.loss{fill:#c0392b}text{font-size:12px;\
     fill:#444}.axis{stroke:#bbb}.cause{stroke:#c0392b;stroke-width:2}@media(prefers-color-scheme:dark){body{color:#ddd;\
     background:#181818}text{fill:#bbb}.axis{stroke:#555}.bar{fill:#6aa9e0}}";
 

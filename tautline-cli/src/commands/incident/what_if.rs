@@ -42,7 +42,9 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
     })?;
     let after = changed.settings().map_err(usage)?;
     if before == after {
-        return Err(Failure::usage(format!("the file was recorded with {key}={value} already")));
+        return Err(Failure::usage(format!(
+            "the file was recorded with {key}={value} already: name another value, or leave out --what-if to see what happened"
+        )));
     }
     if (before.role, before.wire) != (after.role, after.wire) {
         return Err(Failure::usage(format!(
@@ -108,7 +110,7 @@ fn differences(then: &Counts, now: &Counts) -> String {
 const MESSAGES: &str = "messages handed out";
 const TOO_OLD: &str = "messages dropped because they were too old when they were read";
 const MISSED: &str = "silences of streams that were longer than their deadline";
-const WITHOUT_AGE: &str = "messages whose age is not known";
+const WITHOUT_AGE: &str = "messages handed out whatever their lifespan, because their age was not known yet";
 
 impl Counts {
     fn add(&mut self, name: &str) {

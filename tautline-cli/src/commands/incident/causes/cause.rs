@@ -11,6 +11,7 @@ pub(crate) struct Cause {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    NotConnected,
     Flood,
     HandlerPanic,
     ClockStep,
@@ -37,6 +38,7 @@ impl Cause {
     /// The kind, as people call it.
     pub(crate) const fn name(&self) -> &'static str {
         match self.kind {
+            Kind::NotConnected => "not connected",
             Kind::Flood => "flood",
             Kind::HandlerPanic => "handler panic",
             Kind::ClockStep => "clock step",

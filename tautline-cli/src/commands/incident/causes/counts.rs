@@ -2,9 +2,6 @@
 
 use serde_json::Value;
 
-/// For a control loop, a handler that runs for this time is slow, and so is a datagram that waits for it.
-pub(super) const LONG_NS: u64 = 20_000_000;
-
 /// This many lost datagrams are a burst.
 pub(super) const BURST: u64 = 10;
 

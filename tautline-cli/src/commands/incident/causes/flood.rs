@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use tautline::PeerId;
 
 use super::super::story::{Received, Story};
@@ -12,22 +13,45 @@ const FLOOD: usize = 2_000;
 
 pub(super) fn flood(story: &Story) -> Option<Cause> {
     let peers: BTreeSet<_> = story.peers.values().collect();
-    let near: Vec<_> =
-        story.dropped.iter().filter(|(at, from, _)| story.is_near(*at) && !peers.contains(from)).collect();
-    let (begin, _, _) = near.first()?;
-    let (end, from, reason) = near.last()?;
+    let near = || story.dropped.iter().filter(|(at, ..)| story.is_near(*at));
+    let strangers: Vec<_> = near().filter(|(_, from, _)| !peers.contains(from)).collect();
+    let (begin, ..) = strangers.first()?;
+    let (end, from, reason) = strangers.last()?;
     // Only those that came during the flood count, so that a short flood is found too.
-    let meanwhile = story.received.iter().filter(|received| (begin..=end).contains(&&received.at)).count();
-    if near.len() < FLOOD || near.len() <= meanwhile {
-        return None;
-    }
+    let meanwhile =
+        story.received.iter().filter(|received| (begin..=end).contains(&&received.at)).count() as u64;
+    let recorded = (strangers.len() as u64, meanwhile, end - begin);
+    // A flood is soon larger than a small ring. Then only its end is in the record, and the statistics have counted all of it.
+    let counted = Some(counted(story)).filter(|_| strangers.len() * 2 > near().count());
+    let floods = [Some(recorded), counted].into_iter().flatten();
+    let (count, meanwhile, time) =
+        floods.filter(|(count, meanwhile, _)| *count >= FLOOD as u64 && count > meanwhile).max()?;
     let sentence = format!(
-        "{} datagrams of strangers were dropped within {:.1} s, beside {meanwhile} of peers; the last came from {from} ({})",
-        near.len(),
-        (end - begin) as f64 / 1e9,
+        "{count} datagrams of strangers were dropped within {:.1} s, beside {meanwhile} of peers; the last came from {from} ({})",
+        time as f64 / 1e9,
         reason.name(),
     );
     Some(Cause::new(Kind::Flood, sentence))
+}
+
+/// How many datagrams were dropped and how many were accepted near the cause, in the seconds in which more were dropped, and how long
+/// those are.
+fn counted(story: &Story) -> (u64, u64, u64) {
+    let mut all = (0, 0, 0);
+    for pair in story.statistics.windows(2) {
+        let [(before_at, before), (at, after)] = pair else { continue };
+        let total = |statistics: &Value| {
+            let reasons = statistics["datagrams_dropped"].as_object().into_iter().flatten();
+            reasons.filter_map(|(_, count)| count.as_u64()).sum::<u64>()
+        };
+        let accepted = |statistics: &Value| statistics["datagrams_accepted"].as_u64().unwrap_or(0);
+        let dropped = total(after).saturating_sub(total(before));
+        let accepted = accepted(after).saturating_sub(accepted(before));
+        if story.is_near(*at) && dropped > accepted {
+            all = (all.0 + dropped, all.1 + accepted, all.2 + (at - before_at));
+        }
+    }
+    all
 }
 
 /// In this time, a peer that floods sends at least [`FAST`] datagrams or messages.
@@ -67,7 +91,8 @@ pub(super) fn flood_of_a_peer(story: &Story) -> Option<Cause> {
         };
         let sentence = || {
             format!(
-                "{peer} at {address} sent {flood} datagrams or messages within {:.1} s; all other peers together sent {others} meanwhile",
+                "{} at {address} sent {flood} datagrams or messages within {:.1} s; all other peers together sent {others} meanwhile",
+                story.who(*peer),
                 (fast.len() as u64 * SLOT_NS) as f64 / 1e9
             )
         };

@@ -5,6 +5,7 @@
 //! peer's silence is judged last, because this end may only have been too late to hear it.
 
 mod cause;
+mod connecting;
 mod counts;
 mod flood;
 mod network;
@@ -15,6 +16,7 @@ mod this_end;
 
 pub(super) use self::cause::Cause;
 use self::cause::Kind;
+use self::connecting::not_connected;
 use self::flood::{flood, flood_of_a_peer};
 use self::network::{loss_burst, network_delay, path_shrunk};
 use self::silence::{held_up, silence};
@@ -27,6 +29,7 @@ use super::story::Story;
 /// Names what went wrong, the likeliest first.
 pub(super) fn of(story: &Story) -> Vec<Cause> {
     let rules = [
+        not_connected,
         flood,
         handler_panic,
         clock_step,
@@ -48,6 +51,14 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
         found.splice(0..0, flood_of_a_peer(story));
     }
     found
+}
+
+/// The causes as lines of text. If there is none, the line says so.
+pub(super) fn told(found: &[Cause]) -> Vec<String> {
+    if found.is_empty() {
+        return vec!["The file shows no fault.".to_owned()];
+    }
+    found.iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect()
 }
 
 /// What a flood leads to.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tautline::PeerId;
 
-use super::super::story::{At, Story};
+use super::super::story::{At, LONG, Story};
+use super::super::words::span;
 use super::cause::{Cause, Kind};
-use super::counts::LONG_NS;
 use crate::tools::output::without_codes;
 
 /// A message that was on the way for this much longer than the quickest one was delayed.
@@ -20,7 +20,7 @@ pub(super) fn delayed_silence(story: &Story) -> Option<(PeerId, At, u64)> {
     let (last, _) = story.silence_of(peer)?;
     let least = DELAY_NS.max((back - last) / 2);
     let is_late = |(at, of, delay): &(At, PeerId, u64)| {
-        *of == peer && *at > last && *at <= back + LONG_NS && *delay >= least
+        *of == peer && *at > last && *at <= back + LONG && *delay >= least
     };
     story.delays().iter().any(is_late).then_some((peer, last, least))
 }
@@ -32,6 +32,10 @@ const SILENCE_NS: u64 = 15_000_000;
 const LONG_SILENCE_NS: u64 = 300_000_000;
 
 pub(super) fn silence(story: &Story) -> Option<Cause> {
+    // What was sent meanwhile was not heard here.
+    if story.stuck().is_some() {
+        return None;
+    }
     // The peer that was heard last, if no watchdog names one.
     let peer = story.heard_last()?;
     let least = if story.has_tripped() { SILENCE_NS } else { LONG_SILENCE_NS };
@@ -45,9 +49,9 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
             && event["fields"]["peer"].as_str() == Some(&peer.to_string())
     };
     if story.near("PeerDisconnected").any(|(_, event)| is_goodbye(event)) {
-        return Some(Cause::new(Kind::PeerClosed, format!("{peer} ended the link itself")));
+        return Some(Cause::new(Kind::PeerClosed, format!("{} ended the link itself", story.who(peer))));
     }
-    let silence = format!("{peer} at {address} was silent for {:.1} ms", silent as f64 / 1e6);
+    let silence = format!("{} at {address} was silent for {}", story.who(peer), span(silent));
     if let Some(cause) = reported(story, last, &silence, &address.to_string()) {
         return Some(cause);
     }
@@ -56,14 +60,12 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
     Some(match back {
         Some(back) if !lost => {
             let went_on = match back.number {
-                Some(_) => "and then went on with the next number: it was held up or stopped",
-                None => {
-                    "and then went on: it was held up or stopped, or the network was cut. Without sequence numbers, this \
-                         end cannot tell which"
-                }
+                Some(_) => "and then went on with the next number",
+                None => "and then went on",
             };
+            let why = held_up_by(story, back.number.is_some());
             let sentence =
-                format!("{peer} sent nothing for {:.1} ms, {went_on}", (back.at - last) as f64 / 1e6);
+                format!("{} sent nothing for {}, {went_on}: {why}", story.who(peer), span(back.at - last));
             Cause::new(Kind::PeerStopped, sentence)
         }
         Some(_) => return None,
@@ -97,7 +99,7 @@ fn stayed_away(story: &Story, peer: PeerId, last: At, silence: &str) -> Cause {
         String::new()
     };
     // An answer to its last datagram was sent before the peer was gone, so it does not count.
-    let sent = story.sent.iter().filter(|(at, to, _)| *to == peer && *at > last + LONG_NS);
+    let sent = story.sent.iter().filter(|(at, to, _)| *to == peer && *at > last + LONG);
     let sent: u64 = sent.map(|(.., count)| count).sum();
     let silence = format!("{silence} without a goodbye{until}.");
     if sent > 0 {
@@ -131,21 +133,39 @@ pub(super) fn held_up(story: &Story) -> Option<Cause> {
         // When it came, and not when it was read.
         let came = received.at - received.in_kernel;
         let before = latest.insert(received.peer, came).unwrap_or(came);
-        longest = longest.max(Some((came.saturating_sub(before), before, received.peer, received.at)));
+        let has_number = received.number.is_some();
+        longest =
+            longest.max(Some((came.saturating_sub(before), before, received.peer, received.at, has_number)));
     }
-    let (silent, last, peer, back) = longest.filter(|(silent, ..)| *silent >= LONG_SILENCE_NS)?;
+    let (silent, last, peer, back, has_number) = longest.filter(|(silent, ..)| *silent >= LONG_SILENCE_NS)?;
     if let Some((.., missing)) = story.gaps().iter().find(|(at, of, _)| (*at, *of) == (back, peer)) {
         let sentence = format!(
-            "nothing came from {peer} for {:.1} ms, from {}, and {missing} datagrams of it are missing: the network lost them",
-            silent as f64 / 1e6,
+            "nothing came from {} for {}, from {}, and {missing} datagrams of it are missing: the network lost them",
+            story.who(peer),
+            span(silent),
             story.when(last)
         );
         return Some(Cause::new(Kind::LossBurst, sentence));
     }
     let sentence = format!(
-        "{peer} sent nothing for {:.1} ms, from {}, and then went on: it was held up or stopped",
-        silent as f64 / 1e6,
-        story.when(last)
+        "{} sent nothing for {}, from {}, and then went on: {}",
+        story.who(peer),
+        span(silent),
+        story.when(last),
+        held_up_by(story, has_number)
     );
     Some(Cause::new(Kind::PeerStopped, sentence))
+}
+
+/// What may have kept a peer from sending, if nothing of it was lost as far as numbers show.
+fn held_up_by(story: &Story, has_number: bool) -> &'static str {
+    let is_classic = story.settings.get("wire").is_some_and(|wire| wire == "classic");
+    match (has_number, is_classic) {
+        (false, _) => {
+            "it was held up or stopped, or the network was cut. Without sequence numbers, this end cannot tell which"
+        }
+        // It has no heartbeats, so a peer that only answers is silent if it hears nothing.
+        (true, true) => "it was held up or stopped, or nothing reached it that it would have answered",
+        (true, false) => "it was held up or stopped",
+    }
 }

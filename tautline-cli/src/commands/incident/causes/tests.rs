@@ -9,7 +9,7 @@ use super::{Cause, of};
 const MS: u64 = 1_000_000;
 
 /// When the watchdog trips.
-const TRIP: At = 10_000 * MS;
+const TRIP: At = 100_000 * MS;
 
 const PEER: &str = "127.0.0.1:5000";
 
@@ -144,5 +144,131 @@ fn replaced_messages_are_named_only_if_nothing_else_was_found() {
         assert_eq!(names(&story), ["handler panic"]);
         story.statistics.push((TRIP, json!({ dropped: { "superseded": 40 }, "messages_received": 500 })));
         assert!(names(&story).is_empty(), "most were taken");
+    }
+}
+
+/// Statistics of each second before the trip, the oldest first.
+fn each_second(story: &mut Story, count: u64, statistics: impl Fn(u64) -> serde_json::Value) {
+    story.statistics = (0..=count).map(|n| (TRIP - 1_000 * MS * (count - n), statistics(n))).collect();
+}
+
+/// The ring held only its end.
+#[test]
+fn a_flood_that_is_larger_than_the_ring_is_named() {
+    let stranger = "10.0.0.9:9".parse().expect("an address");
+    let flooded = |dropped: u64, accepted: u64| {
+        let mut story = silence();
+        story.dropped.extend(
+            (0..700).map(|n| (TRIP - 70 * MS + 100_000 * n, stranger, tautline::DropReason::Malformed)),
+        );
+        each_second(&mut story, 5, |n| {
+            let dropped = if n < 4 { 0 } else { dropped * (n - 3) / 2 };
+            json!({ "datagrams_dropped": { "malformed": dropped }, "datagrams_accepted": accepted * n })
+        });
+        story
+    };
+    let story = flooded(30_000, 500);
+    assert_eq!(names(&story).first(), Some(&"flood"));
+    let sentence = &of(&story)[0].sentence;
+    assert!(
+        sentence.starts_with("30000 datagrams of strangers were dropped within 2.0 s, beside 1000"),
+        "{sentence}"
+    );
+    for (dropped, accepted) in [(1_900, 500), (30_000, 30_000)] {
+        assert_ne!(names(&flooded(dropped, accepted)).first(), Some(&"flood"), "{dropped} beside {accepted}");
+    }
+    // What a peer's datagrams were dropped for is no flood of strangers.
+    let mut story = flooded(30_000, 500);
+    story.dropped.iter_mut().for_each(|(_, from, _)| *from = PEER.parse().expect("an address"));
+    assert_ne!(names(&story).first(), Some(&"flood"));
+}
+
+/// It has run since before the trip, so that the driver has noted nothing of it.
+#[test]
+fn an_inline_handler_that_has_not_returned_is_named() {
+    let mut story = silence();
+    story.last_input = story.received.last().map(|last| last.at);
+    story.written_at = TRIP + 300 * MS;
+    story.statistics.push((TRIP + 300 * MS, json!({ "inline_at_work": "handler of command" })));
+    assert_eq!(names(&story), ["slow handler"]);
+    let sentence = &of(&story)[0].sentence;
+    assert!(sentence.contains("inline handler of command was called 102.0 ms before the trip"), "{sentence}");
+    // It was called only just now, so it is not what took so long.
+    story.last_input = Some(story.written_at - MS);
+    assert_eq!(names(&story), ["peer silent"]);
+}
+
+#[test]
+fn a_driver_that_nobody_calls_any_more_is_named() {
+    let mut story = silence();
+    story.last_input = story.received.last().map(|last| last.at);
+    story.written_at = TRIP + 300 * MS;
+    for (due, name) in [(200, "driver late"), (-200, "peer silent"), (201, "driver late")] {
+        story.due = Some((story.written_at.cast_signed() - due * MS.cast_signed()).cast_unsigned());
+        assert_eq!(names(&story), [name], "{due}");
+    }
+    // After the end of the connection nobody has to.
+    let closed = json!({ "event": "StateChanged", "fields": { "from": "Connected", "to": "Disconnected" } });
+    story.events.push((TRIP, closed));
+    assert_eq!(names(&story), ["peer silent"]);
+}
+
+#[test]
+fn a_reader_that_fell_behind_long_ago_and_never_caught_up_is_named() {
+    let behind = |reader: &str, waiting: &str, now: u64| {
+        let mut story = silence();
+        story.incident.insert("cause".into(), "signal".into());
+        story.received.clear();
+        let fields = json!({ "reader": reader, "waiting": 70 });
+        story.events.push((TRIP - 60_000 * MS, json!({ "event": "ReaderBehind", "fields": fields })));
+        each_second(&mut story, 60, |n| {
+            let left = if n == 60 { now } else { 70 + n };
+            json!({ waiting: left, "inbox_taken": 1, "handled": 1 })
+        });
+        of(&story).iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect::<Vec<_>>()
+    };
+    let found = behind("inbox", "inbox_waiting", 900);
+    assert!(found[0].starts_with("slow reader: ") && found[0].contains("900 messages"), "{found:?}");
+    assert!(found[0].contains("60.0 s before"), "{found:?}");
+    let found = behind("handler of command", "handlers_waiting", 900);
+    assert!(found[0].starts_with("slow handler: the handler of command fell behind 60.0 s"), "{found:?}");
+    assert!(behind("inbox", "inbox_waiting", 0).is_empty(), "it has caught up");
+}
+
+#[test]
+fn an_inbox_that_nobody_reads_is_no_slow_reader_beside_handlers() {
+    let story = |handled: u64, taken: u64| {
+        let mut story = Story { cause_at: TRIP, ..Story::default() };
+        let dropped = json!({ "drop_oldest": 400, "superseded": 400 });
+        story.statistics.push((
+            TRIP,
+            json!({ "inbox_dropped": dropped, "messages_received": 500, "inbox_taken": taken, "handled": handled }),
+        ));
+        story
+    };
+    assert!(names(&story(500, 0)).is_empty());
+    assert_eq!(names(&story(500, 1)), ["slow reader"]);
+    assert_eq!(names(&story(0, 0)), ["slow reader"]);
+    assert!(of(&story(0, 0))[0].sentence.contains("nobody has called `receive`"));
+}
+
+#[test]
+fn a_link_that_did_not_come_up_is_told_with_what_was_missing() {
+    let refused = json!({ "address": PEER, "fault": "PortUnreachable", "problem": "Connection refused" });
+    let missing =
+        json!({ "missing": "no route leads to 10.9.9.9:5000 (Network is unreachable (os error 101))" });
+    for (event, fields, sentence) in [
+        ("PeerUnreachable", refused, "nothing listens at 127.0.0.1:5000"),
+        ("Waiting", missing, "no route leads to 10.9.9.9:5000 (Network is unreachable)"),
+        ("KeyNeeded", json!({ "server": PEER }), "127.0.0.1:5000 lets in only clients with its key"),
+        ("RecordFull", json!({}), "no answer came from the server"),
+    ] {
+        let mut story = Story { cause_at: TRIP, ..Story::default() };
+        story.incident.insert("cause".into(), "error".into());
+        story.events.push((TRIP - MS, json!({ "event": event, "fields": fields })));
+        let failed = json!({ "from": "Connecting", "to": "Error", "cause": "Failed" });
+        story.events.push((TRIP, json!({ "event": "StateChanged", "fields": failed })));
+        assert_eq!(names(&story), ["not connected"]);
+        assert!(of(&story)[0].sentence.starts_with(sentence), "{}", of(&story)[0].sentence);
     }
 }

@@ -1,10 +1,12 @@
 //! What was too slow at this end: a handler, the kernel's buffer, the driver, whoever calls `receive`; and its clock.
 
+use serde_json::Value;
 use tautline::MessageType;
 
-use super::super::story::{Received, Story};
+use super::super::story::{At, LATE, LONG, Received, Story};
+use super::super::words::span;
 use super::cause::{Cause, Kind};
-use super::counts::{LONG_NS, number, sum};
+use super::counts::{number, sum};
 
 /// The clock was set, and did not only drift, if it has moved by this.
 const STEP_US: f64 = 20_000.0;
@@ -29,10 +31,15 @@ pub(super) fn clock_step(story: &Story) -> Option<Cause> {
 }
 
 pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
-    let behind = story.near("ReaderBehind").find_map(|(_, event)| {
-        let reader = event["fields"]["reader"].as_str().filter(|reader| reader.starts_with("handler"))?;
-        Some(format!("the {reader} is behind: {} messages waited for it", event["fields"]["waiting"]))
+    let stuck = story.stuck().and_then(|(since, handler)| {
+        Some(format!(
+            "the inline {} was called {}, and had not returned when the file was written, {}; meanwhile nothing was read",
+            handler?,
+            story.when(since),
+            story.when(story.written_at)
+        ))
     });
+    let behind = behind(story, "handler", "handlers_waiting").map(|behind| format!("the {behind}"));
     let late = story.growth(|statistics| number(statistics, "handler_timeouts"));
     let late = (late >= 1.0).then(|| format!("a handler took longer than its limit, {late:.0} times"));
     let dropped = story.growth(|statistics| sum(&statistics["handlers_dropped"]));
@@ -45,13 +52,10 @@ pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
     let busy = busy.max_by_key(|(_, busy)| *busy);
     // If no handler has run, the driver had to wait for the processor.
     let has_handled = story.statistics.last().is_none_or(|(_, last)| number(last, "handled") > 0.0);
-    let busy = busy.filter(|(_, busy)| *busy >= LONG_NS && has_handled).map(|(_, busy)| {
-        format!(
-            "an inline handler kept the driver for {:.1} ms; meanwhile nothing was read",
-            *busy as f64 / 1e6
-        )
+    let busy = busy.filter(|(_, busy)| *busy >= LONG && has_handled).map(|(_, busy)| {
+        format!("an inline handler kept the driver for {}; meanwhile nothing was read", span(*busy))
     });
-    let sentence = busy.or(behind).or(late).or(dropped)?;
+    let sentence = stuck.or(busy).or(behind).or(late).or(dropped)?;
     Some(Cause::new(Kind::SlowHandler, sentence))
 }
 
@@ -67,8 +71,17 @@ pub(super) fn kernel_buffer_full(story: &Story) -> Option<Cause> {
 
 /// Datagrams waited in the kernel while a watchdog tripped, and no handler kept the driver.
 pub(super) fn driver_late(story: &Story) -> Option<Cause> {
+    if let Some((since, None)) = story.stuck() {
+        let sentence = format!(
+            "the driver has read nothing since {}, and still did not when the file was written, {}: it had to wait for the processor, or \
+             whoever drives it did not call it",
+            story.when(since),
+            story.when(story.written_at)
+        );
+        return Some(Cause::new(Kind::DriverLate, sentence));
+    }
     let is_meanwhile = |received: &Received| {
-        received.at + LONG_NS >= story.cause_at && received.at - received.in_kernel <= story.cause_at
+        received.at + LONG >= story.cause_at && received.at - received.in_kernel <= story.cause_at
     };
     if story.has_tripped() && slow_handler(story).is_none() { late(story, is_meanwhile) } else { None }
 }
@@ -86,28 +99,65 @@ fn late(story: &Story, counts: impl Fn(&Received) -> bool) -> Option<Cause> {
         .max_by_key(|received| received.in_kernel)?;
     let sentence = || {
         format!(
-            "a datagram waited {:.1} ms until it was read, {}, and no inline handler kept the driver: this process was stopped, \
+            "a datagram waited {} until it was read, {}, and no inline handler kept the driver: this process was stopped, \
              had to wait for the processor, or called its driver late",
-            longest.in_kernel as f64 / 1e6,
+            span(longest.in_kernel),
             story.when(longest.at)
         )
     };
-    (longest.in_kernel >= LATE_NS).then(|| Cause::new(Kind::DriverLate, sentence()))
+    (longest.in_kernel >= LATE).then(|| Cause::new(Kind::DriverLate, sentence()))
 }
 
-/// From this wait in the kernel on, the driver was late.
-const LATE_NS: u64 = 100_000_000;
-
 pub(super) fn slow_reader(story: &Story) -> Option<Cause> {
-    let behind = story.near("ReaderBehind").find(|(_, event)| event["fields"]["reader"] == "inbox");
-    let behind = behind.map(|(_, event)| {
-        format!("whoever calls `receive` is behind: {} messages waited for it", event["fields"]["waiting"])
-    });
+    let nobody = nobody_reads(story);
+    // The handlers have got them.
+    if nobody && story.statistics.last().is_some_and(|(_, last)| number(last, "handled") > 0.0) {
+        return None;
+    }
     let dropped = story.growth(|statistics| sum(&statistics["inbox_dropped"]));
-    let dropped = (dropped >= 10.0).then(|| {
-        format!("{dropped:.0} messages that waited for `receive` were dropped: whoever calls it is too slow")
-    });
-    behind.or(dropped).map(|sentence| Cause::new(Kind::SlowReader, sentence))
+    let dropped = (dropped >= 10.0).then_some(dropped);
+    let behind = behind(story, "inbox", "inbox_waiting");
+    let sentence = match (behind, dropped) {
+        (None, None) => return None,
+        _ if nobody => {
+            "nobody has called `receive` yet, so all messages wait for it or are dropped: if nobody is to, set `inbox_capacity` to 0"
+                .to_owned()
+        }
+        (Some(behind), _) => format!("whoever calls `receive` is too slow: the {behind}"),
+        (_, Some(dropped)) => {
+            format!("{dropped:.0} messages that waited for `receive` were dropped: whoever calls it is too slow")
+        }
+    };
+    Some(Cause::new(Kind::SlowReader, sentence))
+}
+
+/// Whether no message was taken by `receive` since the interface exists.
+fn nobody_reads(story: &Story) -> bool {
+    story.statistics.last().is_some_and(|(_, last)| last["inbox_taken"] == 0)
+}
+
+/// The first reader of this kind that fell behind near the cause, or that fell behind earlier, and never caught up: then messages have
+/// `waiting` ever since.
+fn behind(story: &Story, reader: &str, waiting: &str) -> Option<String> {
+    let is_reader =
+        |event: &Value| event["fields"]["reader"].as_str().is_some_and(|name| name.starts_with(reader));
+    let near = story.near("ReaderBehind").find(|(_, event)| is_reader(event));
+    let earlier = || {
+        let (at, event) = story.events.iter().rev().find(|(_, event)| is_reader(event))?;
+        let mut since = story
+            .statistics
+            .iter()
+            .filter(|(taken, _)| taken >= at)
+            .map(|(_, statistics)| number(statistics, waiting));
+        let last = since.clone().next_back()?;
+        since.all(|waiting| waiting > 0.0).then_some((*at, event, last))
+    };
+    let (at, event, waiting): (At, _, f64) = match near {
+        Some((at, event)) => (*at, event, event["fields"]["waiting"].as_f64()?),
+        None => earlier()?,
+    };
+    let reader = event["fields"]["reader"].as_str()?;
+    Some(format!("{reader} fell behind {}, and {waiting:.0} messages waited for it", story.when(at)))
 }
 
 /// Used if nothing else was found: most messages were replaced by newer ones before anybody took them. That is no fault where only
@@ -122,7 +172,8 @@ pub(super) fn outpaced(story: &Story) -> impl Iterator<Item = Cause> {
         (Kind::SlowHandler, "handlers_dropped", "a handler took them: they come faster than it works"),
         (Kind::SlowReader, "inbox_dropped", "`receive` took them: they come faster than it is called"),
     ];
-    consumers.into_iter().filter_map(move |(kind, dropped, who)| {
+    let is_taken = |kind| kind != Kind::SlowReader || !nobody_reads(story);
+    consumers.into_iter().filter(move |(kind, ..)| is_taken(*kind)).filter_map(move |(kind, dropped, who)| {
         let replaced = story.growth(|statistics| number(&statistics[dropped], "superseded"));
         (replaced >= 10.0 && replaced > heard / 2.0).then(|| {
             Cause::new(

@@ -13,8 +13,10 @@ use tautline::black_box::read::BlackBoxFile;
 
 use self::clocks::{Journeys, Offset};
 use self::flow::{At, Came, End, Id, Sent};
-use super::story::{WINDOW, told};
+use super::causes;
+use super::story::WINDOW;
 use super::timeline::{self, Lane};
+use super::words::told;
 use crate::tools::exit::Failure;
 
 /// Datagrams that were sent this shortly before the other end's record ends, or has a gap, may have come after that.
@@ -63,11 +65,21 @@ impl Ends {
     /// They cannot be read, or are not two ends of one link.
     pub(super) fn of(files: [&BlackBoxFile; 2]) -> Result<Self, Failure> {
         let failure = |error: tautline::black_box::read::BlackBoxError| Failure::failed(error.to_string());
-        let ends = [End::of(files[0]).map_err(failure)?, End::of(files[1]).map_err(failure)?];
+        let mut ends = [End::of(files[0]).map_err(failure)?, End::of(files[1]).map_err(failure)?];
+        let [first, second] = &mut ends;
+        if first.is_server == second.is_server {
+            return Err(same_end(first, second));
+        }
+        if first.name == second.name {
+            for end in [first, second] {
+                end.name = format!("{} {}", role(end), end.name);
+            }
+        }
         let [there, back] = [journeys(&ends[0], &ends[1]), journeys(&ends[1], &ends[0])];
         let offset = clocks::offset(&there, &back).ok_or_else(|| {
             Failure::failed(
-                "the two files have no datagram in common: give those of the two ends of one link, of the same time",
+                "the two files have no datagram in common: give those of the two ends of one link, of the same time. (A larger `black_box` \
+                 reaches further back.)",
             )
         })?;
         Ok(Self { ends, offset })
@@ -129,7 +141,8 @@ impl Ends {
     /// What both ends show, as text.
     pub(super) fn text(&self) -> String {
         let [first, second] = &self.ends;
-        let mut text = format!(
+        let mut text = first.story.doubt() + &second.story.doubt();
+        text += &format!(
             "Two ends: {:?} ({}) and {:?} ({}).\n{}\n",
             first.name,
             role(first),
@@ -137,6 +150,8 @@ impl Ends {
             role(second),
             self.clocks()
         );
+        text.push_str("\nWhat went wrong\n");
+        self.causes().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
         for way in [self.way(0), self.way(1)] {
             text.push('\n');
             text.push_str(&way.text(self.zero()));
@@ -156,6 +171,15 @@ impl Ends {
             text.push_str(&format!("  {:9.1} ms  {line}\n", ms(at - self.zero())));
         }
         text
+    }
+
+    /// What each end shows for itself.
+    fn causes(&self) -> Vec<String> {
+        let of_end = |end: &End| {
+            let told = causes::told(&causes::of(&end.story)).into_iter();
+            told.map(|line| format!("{}: {line}", end.name)).collect::<Vec<_>>()
+        };
+        self.ends.iter().flat_map(of_end).collect()
     }
 
     fn clocks(&self) -> String {
@@ -218,15 +242,15 @@ impl Ends {
             lanes.push(lane("sent, lost", lost.collect(), true, ""));
             lanes.push(lane("time on the way", took, false, " ms"));
         }
-        let found: Vec<String> = ways.iter().flat_map(|way| way.summary(self.zero())).collect();
+        let ways = ways.iter().flat_map(|way| way.summary(self.zero())).collect();
         let lines = self.lines();
         let events = lines.iter().map(|(at, line)| format!("{:.1} ms: {line}", ms(at - self.zero())));
         let [first, second] = &self.ends;
         timeline::document(
             &format!("{} and {}. {}", first.name, second.name, self.clocks()),
-            &found,
+            &self.causes(),
             &timeline::picture(&lanes, unsigned(self.zero()), first.story.cause()),
-            &[("Time line", events.collect())],
+            &[("Which way lost what", ways), ("Time line", events.collect())],
         )
     }
 }
@@ -315,6 +339,17 @@ fn journeys(from: &End, to: &End) -> Journeys {
     let came = by_id(&to.came);
     let journey = |sent: &Sent| Some((sent.at, came.get(&sent.id)?.at));
     from.sent.iter().filter(|sent| sent.is_taken).filter_map(journey).collect()
+}
+
+/// Two servers or two clients are never the ends of one link.
+fn same_end(first: &End, second: &End) -> Failure {
+    let [given, wanted] = if first.is_server { ["server", "client"] } else { ["client", "server"] };
+    let which = if first.name == second.name {
+        format!("both files are of the same end, the {given} {:?}", first.name)
+    } else {
+        format!("both files are of a {given}, {:?} and {:?}", first.name, second.name)
+    };
+    Failure::usage(format!("{which}: name one of them, or one of them and the file of its {wanted}"))
 }
 
 const fn role(end: &End) -> &'static str {
