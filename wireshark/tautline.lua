@@ -544,18 +544,42 @@ local function read_header(tvb, tree)
     tree:add(f.sequence, tvb:range(12, 4))
 end
 
-function native.dissector(tvb, pinfo, root)
+-- The length of each of several datagrams that a capture shows as one packet, because the card or the kernel cuts them apart or joins them
+-- elsewhere (UDP GSO and GRO). Only the last may be shorter. Nil if there is one datagram.
+local function length_of_each(tvb)
+    local length = tvb:len()
+    if length < 2 * (HEADER + TRAILER) or tvb:range(0, 3):uint() ~= 0xe75401 then
+        return nil
+    end
+    -- All of the header but the number.
+    local bytes = tvb:raw()
+    local header = bytes:sub(1, HEADER - 4)
+    local second = bytes:find(header, HEADER + 1, true)
+    if not second then
+        return nil
+    end
+    for at = second, length, second - 1 do
+        if bytes:sub(at, at + #header - 1) ~= header then
+            return nil
+        end
+    end
+    -- A CRC that is right is that of one datagram. One that is sealed has none.
+    local is_sealed = has_bit(bytes:byte(4), 2)
+    local is_one = not is_sealed and crc32(bytes:sub(1, -TRAILER - 1)) == tvb:range(length - TRAILER, TRAILER):uint()
+    return not is_one and second - 1 or nil
+end
+
+-- Shows one datagram. Returns what it holds, in words, or nil if it is none.
+local function show_datagram(tvb, pinfo, root)
     local length = tvb:len()
     if length < HEADER + TRAILER or tvb:range(0, 2):uint() ~= 0xe754 then
-        return 0
+        return nil
     end
-    pinfo.cols.protocol = "tautline"
     local tree = root:add(native, tvb:range())
     if tvb:range(2, 1):uint() ~= 1 then
         tree:add(f.version, tvb:range(2, 1))
         tree:add_proto_expert_info(e.version)
-        pinfo.cols.info = "another version"
-        return length
+        return "another version"
     end
     read_header(tvb, tree)
     local flags, session = tvb:range(3, 1):uint(), tvb:range(4, 8):bytes():tohex()
@@ -572,7 +596,7 @@ function native.dissector(tvb, pinfo, root)
     if is_sealed then
         if length < HEADER + TAG then
             tree:add_proto_expert_info(e.malformed)
-            return length
+            return "too short"
         end
         if context.frames_end > HEADER then
             tree:add(f.encrypted, tvb:range(HEADER, context.frames_end - HEADER))
@@ -585,8 +609,7 @@ function native.dissector(tvb, pinfo, root)
         if crc32(tvb:raw(0, length - TRAILER)) ~= tvb:range(length - TRAILER, TRAILER):uint() then
             -- Nothing in it can be believed, and it belongs to no session.
             crc:add_proto_expert_info(e.bad_crc)
-            pinfo.cols.info = "bad CRC-32"
-            return length
+            return "bad CRC-32"
         end
         crc:append_text(" (right)")
         seen.sessions[session] = true
@@ -608,14 +631,28 @@ function native.dissector(tvb, pinfo, root)
         end
     end
     local direction = from_server and "server: " or "client: "
-    local number = words[1] and not UNNUMBERED[tvb:range(HEADER, 1):uint()] and "#" .. context.sequence .. " " or ""
-    pinfo.cols.info = direction .. number .. (#words > 0 and table.concat(words, ", ") or "nothing")
-    return length
+    local is_numbered = is_sealed or words[1] and not UNNUMBERED[tvb:range(HEADER, 1):uint()]
+    local number = is_numbered and "#" .. context.sequence .. " " or ""
+    return direction .. number .. (#words > 0 and table.concat(words, ", ") or "nothing")
+end
+
+function native.dissector(tvb, pinfo, root)
+    local words = {}
+    local each = length_of_each(tvb) or tvb:len()
+    for at = 0, tvb:len() - 1, each do
+        words[#words + 1] = show_datagram(tvb:range(at, math.min(each, tvb:len() - at)):tvb(), pinfo, root)
+    end
+    if #words == 0 then
+        return 0
+    end
+    pinfo.cols.protocol = "tautline"
+    pinfo.cols.info = (#words > 1 and #words .. " datagrams, " or "") .. table.concat(words, "; ")
+    return tvb:len()
 end
 
 -- Whether a datagram is certainly of the native wire.
 local function is_native(tvb)
-    local length = tvb:len()
+    local length = length_of_each(tvb) or tvb:len()
     if length < HEADER + TRAILER or tvb:range(0, 3):uint() ~= 0xe75401 then
         return false
     end

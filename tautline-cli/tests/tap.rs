@@ -176,6 +176,29 @@ fn a_capture_that_tcpdump_makes_is_read_while_it_grows() {
 }
 
 #[test]
+fn datagrams_that_a_capture_shows_as_one_packet_are_taken_apart() {
+    let [plain, sealed] = golden::joined();
+    let capture = golden::capture([(5, 6, &plain[..]), (7, 8, &sealed), (9, 10, &plain[..plain.len() - 1])]);
+    let found = run_with_input(&["tap", "--read", "-", "--json"], &capture);
+    let summary = last_json(&found.stdout);
+    let ways = [0, 1, 2].map(|link| summary["links"][link]["to_server"].clone());
+    assert_eq!(ways.each_ref().map(|way| &way["datagrams"]), [3, 3, 3], "{summary}");
+    assert_eq!((&ways[0]["messages"], &ways[1]["sealed"]), (&3.into(), &3.into()), "{summary}");
+    // Each is judged by itself.
+    assert_eq!((&ways[0]["wrong"], &ways[1]["wrong"]), (&serde_json::json!({}), &serde_json::json!({})));
+    assert_eq!(ways[2]["wrong"], serde_json::json!({ "bad_crc": 1 }), "{summary}");
+}
+
+#[test]
+fn a_capture_of_an_unknown_kind_of_link_is_told() {
+    let mut capture = golden::capture([(5, 6, &b"x"[..])]);
+    capture[20] = 147;
+    let found = run_with_input(&["tap", "--read", "-"], &capture);
+    assert_eq!((found.code, found.stdout.as_str()), (0, "nothing passed\n"));
+    assert!(found.stderr.contains("skipped 1 packet of link type 147,"), "{}", found.stderr);
+}
+
+#[test]
 fn a_secured_link_is_shown_by_its_headers_and_cannot_be_recorded_by_others() {
     let folder = std::env::temp_dir().join(format!("tautline-tap-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");

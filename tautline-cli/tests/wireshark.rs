@@ -143,6 +143,24 @@ fn damage_gaps_and_resends_are_told() {
 }
 
 #[test]
+fn datagrams_that_a_capture_shows_as_one_packet_are_taken_apart() {
+    if !has_tshark() {
+        return;
+    }
+    let [plain, sealed] = golden::joined();
+    let datagrams = [&plain[..], &sealed, &plain[..plain.len() - 1]];
+    let fields = [PROTOCOL, INFO, "tautline.bad_crc"];
+    let found = dissected("joined", &of_native(datagrams.into_iter()), &fields, &[]);
+    for line in &found {
+        assert!(line.starts_with("tautline\t3 datagrams, client: #"), "{found:?}");
+    }
+    assert!(found[0].ends_with("\t") && found[1].ends_with("\t"), "{found:?}");
+    assert_eq!(found[1].matches("sealed, ").count(), 3, "{found:?}");
+    // Each is judged by itself.
+    assert_eq!(found[2].matches("bad CRC-32").count(), 1, "{found:?}");
+}
+
+#[test]
 fn what_other_programs_send_is_not_claimed() {
     if !has_tshark() {
         return;

@@ -30,6 +30,16 @@ pub(crate) fn classic() -> Vec<Golden> {
     list(&vectors.as_array().expect("a list").iter().filter(|vector| is_json(vector)).cloned().collect())
 }
 
+/// Returns the payloads of packets that hold three datagrams, as captures show them if the kernel or a card cuts them apart elsewhere
+/// (UDP GSO): of a plain link, and of a secured one. The first two datagrams are the same.
+pub(crate) fn joined() -> [Vec<u8>; 2] {
+    let all = native();
+    let named = |name: &str| &all.iter().find(|golden| golden.name == name).expect("it is there").bytes[..];
+    // The last one may be shorter.
+    [["two_messages_and_padding", "message"], ["sealed_heartbeat", "sealed_message"]]
+        .map(|[first, last]| [named(first), named(first), named(last)].concat())
+}
+
 fn read(name: &str) -> serde_json::Value {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tautline-proto/tests/data");
     let text = std::fs::read_to_string(folder.join(name)).expect("the golden datagrams");

@@ -7,11 +7,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 
 use super::Args;
 use super::show::Show;
-use crate::tools::capture::{Capture, Contents, Packet, contents};
+use crate::tools::capture::{Capture, Contents, Packet, contents, datagrams};
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::observe::Passing;
 use crate::tools::output;
+use crate::tools::words::counted;
 use tautline::recording::canonical;
 
 /// How many packets the reading thread may be ahead.
@@ -22,7 +23,7 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Exit, Failure> {
     let packets = read(path)?;
     let interrupt = Interrupt::install()?;
     let mut show = Show::new(args);
-    let mut partial = 0_u64;
+    let mut skipped = Skipped::default();
     while !interrupt.is_asked() && show.goes_on() {
         let packet = match packets.recv_timeout(LOOK_EVERY) {
             Ok(packet) => packet
@@ -33,18 +34,47 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Exit, Failure> {
         match contents(packet.link_type, &packet.bytes) {
             Contents::Udp(udp) => {
                 let (from, to) = (canonical(udp.from), canonical(udp.to));
-                show.take(&Passing { at: packet.at, from, to, from_client: None, bytes: udp.payload })?;
+                for bytes in datagrams(udp.payload) {
+                    show.take(&Passing { at: packet.at, from, to, from_client: None, bytes })?;
+                }
             }
-            Contents::Partial => partial += 1,
+            Contents::Partial => skipped.partial += 1,
+            Contents::UnknownLink => {
+                skipped.unknown_link += 1;
+                skipped.link_type = packet.link_type;
+            }
             Contents::Other => {}
         }
     }
-    if partial > 0 {
-        output::warn(format_args!(
-            "{partial} packets hold a part of a datagram only (cut up by IP, or captured in part), and were skipped"
-        ));
-    }
+    skipped.tell();
     show.end()
+}
+
+/// What is not shown of a capture.
+#[derive(Debug, Default)]
+struct Skipped {
+    partial: u64,
+    unknown_link: u64,
+    /// The link type of the latest packet of an unknown one.
+    link_type: u16,
+}
+
+impl Skipped {
+    fn tell(&self) {
+        if self.partial > 0 {
+            output::warn(format_args!(
+                "skipped {} without a whole datagram (cut up by IP, or captured in part)",
+                counted(self.partial, "packet")
+            ));
+        }
+        if self.unknown_link > 0 {
+            output::warn(format_args!(
+                "skipped {} of link type {}, which is not known here: capture on an interface of IP, such as `tcpdump -i any`",
+                counted(self.unknown_link, "packet"),
+                self.link_type
+            ));
+        }
+    }
 }
 
 /// Reads the capture on a thread of its own: who waits in a read cannot look for Ctrl-C.

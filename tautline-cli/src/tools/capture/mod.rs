@@ -5,6 +5,7 @@
 
 mod blocks;
 mod classic;
+mod joined;
 mod packet;
 
 use std::io::{self, Read};
@@ -13,6 +14,7 @@ use tautline::WallTime;
 
 use self::blocks::Blocks;
 use self::classic::Packets;
+pub(crate) use self::joined::datagrams;
 pub(crate) use self::packet::{Contents, contents};
 
 /// The longest packet that is read: the largest that capturing programs write.

@@ -10,6 +10,8 @@ pub(crate) enum Contents<'a> {
     Partial,
     /// Something else.
     Other,
+    /// This program does not know what stands before the IP header.
+    UnknownLink,
 }
 
 /// A UDP datagram.
@@ -22,6 +24,9 @@ pub(crate) struct Udp<'a> {
 
 /// Returns what a packet holds that was captured behind this link type.
 pub(crate) fn contents(link_type: u16, packet: &[u8]) -> Contents<'_> {
+    if !is_known(link_type) {
+        return Contents::UnknownLink;
+    }
     match ip_packet(link_type, packet).and_then(|ip| Some((ip, ip.first()? >> 4))) {
         Some((ip, 4)) => ipv4(ip),
         Some((ip, 6)) => ipv6(ip),
@@ -29,14 +34,19 @@ pub(crate) fn contents(link_type: u16, packet: &[u8]) -> Contents<'_> {
     }
 }
 
+const NULL: u16 = 0;
+const ETHERNET: u16 = 1;
+const RAW: [u16; 5] = [12, 14, 101, 228, 229];
+const LOOP: u16 = 108;
+const LINUX_COOKED: u16 = 113;
+const LINUX_COOKED_2: u16 = 276;
+
+fn is_known(link_type: u16) -> bool {
+    [NULL, ETHERNET, LOOP, LINUX_COOKED, LINUX_COOKED_2].contains(&link_type) || RAW.contains(&link_type)
+}
+
 /// Returns the bytes from the IP header on.
 fn ip_packet(link_type: u16, packet: &[u8]) -> Option<&[u8]> {
-    const NULL: u16 = 0;
-    const ETHERNET: u16 = 1;
-    const RAW: [u16; 5] = [12, 14, 101, 228, 229];
-    const LOOP: u16 = 108;
-    const LINUX_COOKED: u16 = 113;
-    const LINUX_COOKED_2: u16 = 276;
     match link_type {
         NULL | LOOP => packet.get(4..),
         ETHERNET => behind_tags(packet, 12),
