@@ -115,6 +115,17 @@ with sync_playwright() as playwright:
             page.keyboard.press("Escape")
             if (scheme, width) != ("dark", 1440):
                 context.close()
+    # A stranger's name cannot look like another address.
+    shown = page.evaluate("""() => {
+      const found = structuredClone(latest);
+      found.links[0].name = 'a\\nb\\u202ec';
+      found.links[0].peers[0].name = 'x\\u202e1.0.0.721\\u2028 \\u05d0';
+      take(found);
+      const cell = document.querySelector('[data-is=peers] td');
+      return [document.querySelector('[data-is=title]').textContent, cell.firstChild.tagName, cell.textContent];
+    }""")
+    assert shown[:2] == ["a\\u000ab\\u202ec", "BDI"], shown
+    assert shown[2].startswith("x\\u202e1.0.0.721\\u2028 \u05d0 127.0.0.1:"), shown
     # The server ends and comes back: so does the page.
     page.wait_for_selector("#status.good")
     stop(server)

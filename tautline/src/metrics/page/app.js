@@ -19,6 +19,9 @@ const short = (us) => {
   if (us < 1e3) return `${+us.toPrecision(3)} µs`;
   return us < 1e6 ? `${+(us / 1e3).toPrecision(3)} ms` : `${+(us / 1e6).toPrecision(3)} s`;
 };
+// A name is a stranger's text. What controls a line or turns its direction could show another address behind it.
+const plain = (text) => text.replace(/[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu,
+  (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, '0')}`);
 const sum = (counts) => Object.values(counts).reduce((a, b) => a + b, 0);
 
 // Finds the elements of a new link by their data-is.
@@ -121,7 +124,7 @@ const push = (link, time, rtt, rates) => {
 const show = (link, found, time) => {
   const { parts } = link;
   const counts = found.statistics;
-  parts.title.textContent = found.name;
+  parts.title.textContent = plain(found.name);
   parts.state.textContent = found.state;
   parts.state.className = `badge ${found.state === 'connected' ? 'good' : found.state === 'connecting' ? 'wait' : 'bad'}`;
   parts.secured.textContent = found.secured ? 'secured' : '';
@@ -154,13 +157,19 @@ const show = (link, found, time) => {
   const rows = drops.flatMap(([of, by]) => Object.entries(by).map(([reason, count]) => [`${of}: ${reason.replaceAll('_', ' ')}`, number(count)]));
   if (counts.kernel_drops) rows.push(['receive buffer full', number(counts.kernel_drops)]);
   list(parts.drops, rows, 'nothing');
-  list(parts.watchdogs, found.watchdogs.map((dog) => [dog.of, `${dog.tripped ? 'TRIPPED' : dog.armed ? 'armed' : 'waiting'}, ${number(dog.trips)} trips`,
+  list(parts.watchdogs, found.watchdogs.map((dog) => [plain(dog.of),
+    `${dog.tripped ? 'TRIPPED' : dog.armed ? 'armed' : 'waiting'}, ${number(dog.trips)} ${dog.trips === 1 ? 'trip' : 'trips'}`,
     dog.tripped ? 'bad' : dog.armed ? 'good' : '']), 'none');
   const row = (peer) => {
     const line = document.createElement('tr');
-    const cells = [peer.name ? `${peer.name} ${peer.address}` : peer.address, peer.state, micros(peer.rtt_us), peer.path_mtu == null ? '–' : `${peer.path_mtu} B`,
+    // Letters that are written from right to left would turn the address round, too.
+    const name = document.createElement('bdi');
+    name.textContent = plain(peer.name);
+    const who = document.createElement('td');
+    who.append(name, ` ${peer.address}`);
+    const cells = [peer.state, micros(peer.rtt_us), peer.path_mtu == null ? '–' : `${peer.path_mtu} B`,
       number(peer.messages_received), number(peer.messages_sent), number(peer.lost)];
-    line.append(...cells.map((text) => { const cell = document.createElement('td'); cell.textContent = text; return cell; }));
+    line.append(who, ...cells.map((text) => { const cell = document.createElement('td'); cell.textContent = text; return cell; }));
     return line;
   };
   parts.peers.replaceChildren(...found.peers.map(row));
