@@ -118,7 +118,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Cli {
     origin::set(&words);
     let matches = definition().try_get_matches_from(&words);
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).unwrap_or_else(|error| {
-        let error = without_odd_tips(error);
+        let error = with_tip(without_odd_tips(error), &words);
         // Whoever reads the lines of `listen --json` expects nothing else.
         let is_given = |word: &str| words.iter().any(|given| given == word);
         if !error.use_stderr() {
@@ -155,6 +155,49 @@ fn without_odd_tips(mut error: clap::Error) -> clap::Error {
         }
     }
     error
+}
+
+/// Adds a tip to the error about an unexpected word, if it shows what was meant.
+fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
+    let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
+    let tip = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(given)) if error.kind() == ErrorKind::UnknownArgument => {
+            option_with_value(&words, given).or_else(|| with_colon(&words, given))
+        }
+        _ => None,
+    };
+    if let Some(tip) = tip {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    }
+    error
+}
+
+/// If the option that was given is named as a value of an option of the subcommand, returns a tip that names that one.
+fn option_with_value(words: &[&str], given: &str) -> Option<String> {
+    let value = given.strip_prefix("--")?.replace('-', "_");
+    let mut command = Cli::command();
+    for word in words.iter().skip(1) {
+        if let Some(subcommand) = command.find_subcommand(word) {
+            command = subcommand.clone();
+        }
+    }
+    let takes_it =
+        |option: &&clap::Arg| option.get_possible_values().iter().any(|known| known.get_name() == value);
+    let option = command.get_arguments().find(takes_it)?.get_long()?.to_owned();
+    Some(format!("to choose {value}, use '--{option} {value}'"))
+}
+
+/// If a port stands behind a host as a word of its own, returns a tip that joins them.
+fn with_colon(words: &[&str], given: &str) -> Option<String> {
+    let port: u16 = given.parse().ok()?;
+    let at = words.iter().rposition(|word| *word == given)?;
+    let (host, before) = (words[at.checked_sub(1)?], words[at.checked_sub(2)?]);
+    // A number with a dot may be the value of an option.
+    let is_host = host == "localhost" || host.contains(['.', ':']) && !before.starts_with('-');
+    let is_ipv6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+    let endpoint = if is_ipv6 { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    (is_host && endpoint.parse::<tautline::Endpoint>().is_ok())
+        .then(|| format!("an endpoint is one word, with a colon before the port: {endpoint}"))
 }
 
 /// The subcommands by purpose, as the help lists them.

@@ -262,7 +262,7 @@ fn numbers_and_names_outside_their_range_are_refused() {
         (&["proxy", "127.0.0.1:0", "127.0.0.1:9", "--schedule", "/no/such.toml"], &["/no/such.toml"]),
         (&["ping", "127.0.0.1:9", "--size", "1k"], &["--size", "bytes", "without a unit", "64000"]),
         (&["ping", "127.0.0.1:9", "--size", "-3"], &["--size", "bytes", "from 0"]),
-        (&["ping", "127.0.0.1:9", "--rate", "1khz"], &["--rate", "500Hz", "0.5kHz"]),
+        (&["ping", "127.0.0.1:9", "--rate", "1MHz"], &["--rate", "500Hz", "0.5kHz"]),
         (&["ping", "127.0.0.1:9", "--rate", "-1kHz"], &["--rate", "20000"]),
         (&["ping", "127.0.0.1:9", "--interval", "-1ms"], &["--interval", "0 or more", "250ms"]),
         (&["ping", "127.0.0.1:9", "--timeout", "-1s"], &["--timeout", "250ms"]),
@@ -305,13 +305,25 @@ fn an_unknown_option_is_told_with_one_that_is_meant_or_none() {
         assert_reports(&refused, USAGE, &["unexpected argument"]);
         refused.stderr.split("tip: ").nth(1).map(|tip| tip.lines().next().unwrap_or_default().to_owned())
     };
-    for arguments in [&["listen", ":0", "--seconds", "3"][..], &["watch", "--foo"], &["send", ":9", "--foo"]]
-    {
+    for arguments in [
+        &["listen", ":0", "--seconds", "3"][..],
+        &["watch", "--foo"],
+        &["send", ":9", "--foo"],
+        &["ping", ":9", "-i", "0.1", "9000"],
+    ] {
         assert_eq!(tip(arguments), None, "{arguments:?}");
     }
-    for (arguments, meant) in
-        [(&["ping", ":9", "--interv", "1"][..], "'--interval'"), (&["listen", ":0", "--jsn"], "'--json'")]
-    {
+    for (arguments, meant) in [
+        (&["ping", ":9", "--interv", "1"][..], "'--interval'"),
+        (&["listen", ":0", "--jsn"], "'--json'"),
+        (&["send", ":9", "1", "--reliable"], "'--delivery reliable'"),
+        (&["send", ":9", "1", "--best-effort"], "'--delivery best_effort'"),
+        (&["send", ":9", "1", "--critical"], "'--priority critical'"),
+        (&["bench", "latency", "--classic"], "'--wire classic'"),
+        (&["ping", "127.0.0.1", "9000"], "127.0.0.1:9000"),
+        (&["-v", "doctor", "plant.local", "9000", "--json"], "plant.local:9000"),
+        (&["listen", "::1", "9000"], "[::1]:9000"),
+    ] {
         assert!(tip(arguments).is_some_and(|tip| tip.contains(meant)), "{arguments:?}");
     }
 }

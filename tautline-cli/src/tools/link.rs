@@ -372,13 +372,13 @@ where
     }
 }
 
-/// Reads a rate in messages per second, with or without Hz or kHz. A value parser for clap.
+/// Reads a rate in messages per second, with or without Hz, kHz or /s. A value parser for clap.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
     const RANGE: RangeInclusive<f64> = 0.01..=20_000.0;
-    let (number, unit) = match text.strip_suffix("kHz") {
-        Some(number) => (number, 1_000.0),
-        None => (text.strip_suffix("Hz").unwrap_or(text), 1.0),
-    };
+    const UNITS: [(&str, f64); 4] = [("khz", 1_000.0), ("hz", 1.0), ("/s", 1.0), ("", 1.0)];
+    let lower = text.to_ascii_lowercase();
+    let number = UNITS.iter().find_map(|(name, unit)| Some((lower.strip_suffix(name)?, unit)));
+    let (number, unit) = number.unwrap_or((&lower, &1.0));
     number
         .trim_end()
         .parse()
@@ -394,6 +394,16 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_with_or_without_a_unit() {
+        for text in ["1000", "1e3", "1kHz", "1khz", "1 KHZ", "1000Hz", "1000 hz", "1000/s"] {
+            assert_eq!(rate(text), Ok(1000.0), "{text}");
+        }
+        for wrong in ["", "kHz", "1MHz", "50ms", "-1kHz", "inf", "1000/ms"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_time_is_a_number_with_a_unit_or_of_seconds() {

@@ -36,19 +36,20 @@ const LEAST_SIZE: u64 = 64 * 1024;
 /// Reads a size with a unit. A value parser for clap.
 fn size(text: &str) -> Result<u64, String> {
     const UNITS: [(&str, u64); 7] = [
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("kB", 1_000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("B", 1),
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+        ("b", 1),
     ];
     let wrong =
         || format!("expected a size of at least {LEAST_SIZE} bytes with its unit, such as 100MB or 64MiB");
+    let lower = text.to_ascii_lowercase();
     let (number, unit) = UNITS
         .iter()
-        .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number.trim_end(), unit)))
+        .find_map(|(name, unit)| lower.strip_suffix(name).map(|number| (number.trim_end(), unit)))
         .ok_or_else(wrong)?;
     let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*unit));
     size.filter(|size| *size >= LEAST_SIZE).ok_or_else(wrong)
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn sizes_have_units() {
         assert_eq!(size("64KiB"), Ok(65_536));
-        assert_eq!(size("100 MB"), Ok(100_000_000));
+        assert_eq!((size("100 MB"), size("100mb")), (Ok(100_000_000), Ok(100_000_000)));
         assert_eq!(size("1GiB"), Ok(1 << 30));
         for wrong in ["", "100", "1KiB", "-1MB", "99999999999999999999GB", "1.5MB", "MB"] {
             assert!(size(wrong).is_err(), "{wrong}");
