@@ -96,7 +96,8 @@ impl Turner {
         self.shared.watchdogs.peer_came(peer, info.as_ref().and_then(|info| info.identity.as_deref()));
         if let Some(info) = info {
             if let Some(left_out) = self.may_log() {
-                let identity = info.identity.as_deref();
+                // A client does not know a name of the server's key.
+                let identity = info.identity.as_deref().filter(|name| !name.is_empty());
                 tracing::info!(%peer, address = %info.address, name = info.name, identity, left_out, "peer connected");
             }
             let PeerInfo { address, name, identity, .. } = info;

@@ -170,8 +170,8 @@ impl fmt::Display for ConnectError {
             }
             Self::TimedOut { server, refused: false } => write!(
                 f,
-                "no answer from {server}: is a server running there, is the way open, and does it speak the \
-                 native wire (`wire` at both ends)?"
+                "no answer from {server}: is a server running there, is the way open, does its `allow` name this host, and does \
+                 it speak the native wire (`wire` at both ends)?"
             ),
             Self::Unreachable { server, fault, problem } => {
                 write!(f, "{server} cannot be reached ({problem}): {fault}")
