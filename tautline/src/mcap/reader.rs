@@ -116,7 +116,8 @@ impl<R: Read> RecordReader<R> {
         let mut head = Vec::new();
         self.from.by_ref().take(9).read_to_end(&mut head)?;
         let mut fields = Fields(&head);
-        let (Some(&[op]), Some(len)) = (fields.take(1), fields.number::<8>()) else {
+        // No record has the number 0: a machine that lost its power leaves zeros at the end of a file.
+        let (Some(&[op @ 1..=u8::MAX]), Some(len)) = (fields.take(1), fields.number::<8>()) else {
             (self.is_ended, self.is_cut_off) = (true, true);
             return Ok(None);
         };

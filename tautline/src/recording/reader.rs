@@ -187,6 +187,10 @@ mod tests {
             let complete = ends.iter().filter(|end| **end <= length).count() as u64;
             assert_eq!((numbers, is_cut_off), ((0..complete).collect(), true), "cut at {length}");
         }
+        // Zeros instead of the next record end a file, too, however many there are.
+        let header = 8 + 9 + usize::from(whole[9]);
+        std::fs::write(&cut, [&whole[..header], &[0; 9], &whole[header..]].concat()).expect("written");
+        assert_eq!(read(&cut), (Vec::new(), true));
         std::fs::remove_dir_all(&folder).expect("this test created it");
     }
 }
