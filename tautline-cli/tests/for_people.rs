@@ -80,6 +80,16 @@ fn quiet_leaves_only_errors_and_verbose_adds_the_log() {
 }
 
 #[test]
+fn nobody_who_only_shows_commands_is_told_to_guard_them() {
+    let mut listener = Listener::start(&["--reply", "--verbose"]);
+    assert_eq!(run(&["send", &listener.address, "1", "--type", "command"]).code, 0);
+    assert_eq!(listener.message()["data"], 1);
+    listener.signal("-TERM");
+    let (_, log) = listener.end();
+    assert!(log.contains("peer connected") && !log.contains("acted on"), "{log}");
+}
+
+#[test]
 fn the_log_tells_the_same_of_the_same_peer_once() {
     let (socket, address) = silent();
     drop(socket);

@@ -236,10 +236,13 @@ fn a_secured_link_is_shown_by_its_headers_and_cannot_be_recorded_by_others() {
 fn a_strangers_text_cannot_control_the_terminal() {
     let listener = Listener::start(&[]);
     let mut tap = tap(&listener.address, &["--type", "data"]);
+    assert_eq!(run(&["send", &tap.address, "7", "--raw"]).code, 0);
     let name = "\u{1b}[31mred\u{9b}\u{202e}";
     assert_eq!(run(&["send", &tap.address, "\"a\\u001b[2J\u{9b}\"", "--source", name]).code, 0);
-    let title = tap.line();
-    let line = tap.line();
+    let (title, raw) = (tap.line(), tap.line());
+    // The digits of bytes look like JSON.
+    assert!(raw.trim_end().ends_with(" raw 37"), "{raw}");
+    let (_, line) = (tap.line(), tap.line());
     assert!(title.starts_with("link 1: client 127.0.0.1:"), "{title}");
     assert!(line.contains("\\u001b[31mred\\u009b\\u202e"), "{line}");
     assert!(line.trim_end().chars().all(|c| !c.is_control()), "{line:?}");

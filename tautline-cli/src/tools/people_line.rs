@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tautline::MessageType;
+use tautline::{ContentType, MessageType};
 
 use crate::tools::output::{FAINT, Styled, escaped};
 use tautline::recording::MessageView;
@@ -48,7 +48,11 @@ fn shown(duration: Duration) -> String {
     }
 }
 
-/// Returns the data as text on one line.
+/// Returns the data as text on one line. Raw bytes are named so, because their digits would look like JSON.
 pub(crate) fn data(message: &MessageView<'_>) -> String {
-    escaped(&message.data()).into_owned()
+    let data = message.data();
+    match message.content_type {
+        ContentType::Raw => format!("raw {}", data.trim_matches('"')),
+        _ => escaped(&data).into_owned(),
+    }
 }

@@ -110,7 +110,9 @@ impl Shared {
         let is_unguarded = lifespan.is_none() && !self.watchdogs.guard(MessageType::Command);
         if is_unguarded {
             if let Some(left_out) = self.may_log() {
+                // A target of its own: who only shows commands can leave this out.
                 tracing::warn!(
+                    target: "tautline::unguarded",
                     left_out,
                     "commands are acted on however old they are, and nobody notices when they stop: set `command.lifespan`, \
                      and let a watchdog watch for commands, or set `profile` to control"

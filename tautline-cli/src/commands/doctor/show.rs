@@ -22,7 +22,7 @@ fn beside(taken: usize) -> usize {
 }
 
 /// The column in which the values begin.
-const INDENT: usize = 18;
+const INDENT: usize = 20;
 
 pub(super) fn json(findings: &Findings) -> String {
     serde_json::to_string(findings).expect("numbers and text are JSON") + "\n"

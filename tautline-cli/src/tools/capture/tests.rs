@@ -50,7 +50,7 @@ fn datagrams_are_found_behind_every_link_layer() {
         (113, before(&sll(4), ipv4(b"hi")), "Other"),
         (276, before(&sll2(0), ipv4(b"hi")), v4),
         (276, before(&sll2(4), ipv4(b"hi")), "Other"),
-        (9_999, ipv4(b"hi"), "Other"),
+        (9_999, ipv4(b"hi"), "UnknownLink"),
     ] {
         assert_eq!(datagram(&contents(link_type, &packet)), expected, "link type {link_type}");
     }
