@@ -206,15 +206,15 @@ fn a_file_that_is_there_is_not_overwritten_unless_it_is_asked_for() {
     assert_eq!(neither.code, 2);
 }
 
+/// Records 600 messages into a pipe that nobody reads before the end. Returns the exit code, what was told, and the summary.
 #[cfg(unix)] // has mkfifo(1)
-#[test]
-fn what_cannot_be_written_in_time_is_counted_and_told() {
-    let folder = Folder::new("record-slow");
+fn recorded_slowly(name: &str, inbox: &str) -> (i32, String, Value) {
+    let folder = Folder::new(name);
     let pipe = folder.at("slow.mcap");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("there is a mkfifo");
     assert!(made.success());
     let mut record = command(&["record", "127.0.0.1:0", "-o", &pipe, "--overwrite", "--json"]);
-    let record = record.env("TAUTLINE_INBOX_CAPACITY", "50");
+    let record = record.env("TAUTLINE_INBOX_CAPACITY", inbox);
     let record = record.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut record = record.expect("the binary is built");
     // Opening a pipe waits for the other end. Nobody reads from it yet, so that the program waits when it is full.
@@ -233,14 +233,28 @@ fn what_cannot_be_written_in_time_is_counted_and_told() {
     let mut told = String::new();
     std::io::Read::read_to_string(&mut notes, &mut told).expect("stderr is text");
     let found = finished(record);
-    assert_eq!(found.code, 1, "{told}");
-    assert!(told.contains("were not recorded"), "{told}");
     let summary = last_json(&found.stdout);
+    let bytes = rest.join().expect("reading does not panic").expect("readable");
+    assert_eq!(bytes.len() as u64, summary["bytes"], "{summary}");
+    (found.code, told, summary)
+}
+
+#[cfg(unix)]
+#[test]
+fn what_cannot_be_written_in_time_is_counted_and_told() {
+    let (code, told, summary) = recorded_slowly("record-slow", "50");
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("were not recorded"), "{told}");
     let count = |name: &str| summary[name].as_u64().expect("a number");
     assert_eq!(count("messages_recorded") + count("not_recorded"), 600, "{summary}");
     assert!(count("not_recorded") > 0, "{summary}");
-    let bytes = rest.join().expect("reading does not panic").expect("readable");
-    assert_eq!(bytes.len() as u64, count("bytes"));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_waits_to_be_written_at_the_end_is_recorded() {
+    let (code, told, summary) = recorded_slowly("record-waiting", "1000");
+    assert_eq!((code, &summary["messages_recorded"]), (0, &600.into()), "{told}{summary}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tautline::{DropReason, Role, Statistics};
+use tautline::{DropReason, Role, Statistics, UdpInterface};
 
 use super::{Args, Counts, Outcome, Recording};
 use crate::tools::exit::Failure;
@@ -16,7 +16,7 @@ use tautline::recording::MessageView;
 const INBOX: usize = 65_536;
 
 /// How many messages are written before the program looks after other things.
-const WRITTEN_AT_ONCE: usize = 256;
+const WRITTEN_AT_ONCE: u64 = 256;
 
 /// Records until the end.
 pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
@@ -32,22 +32,37 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
     let mut server_away = ServerAway::of(&interface);
     while recording.goes_on() {
         server_away.look(&interface);
-        let mut received = wait_over(interface.receive(Some(LOOK_EVERY)))?;
-        let mut left = WRITTEN_AT_ONCE;
-        while let Some(message) = received.take() {
-            recording.take(&MessageView::of(&message), &|| counts(&interface.statistics()))?;
-            left -= 1;
-            if left > 0 {
-                received = wait_over(interface.receive(Some(Duration::ZERO)))?;
-            }
-        }
-        recording.turn(missed(&interface.statistics()))?;
+        record_some(&mut recording, &interface, LOOK_EVERY)?;
+    }
+    // What has come is recorded, however slow the disk is: senders of reliable messages have been told that they arrived. But what comes
+    // meanwhile does not hold up the end.
+    let mut waiting = interface.statistics().inbox.waiting;
+    while waiting > 0 {
+        let taken = record_some(&mut recording, &interface, Duration::ZERO)?;
+        waiting = if taken == 0 { 0 } else { waiting.saturating_sub(taken) };
     }
     let statistics = interface.statistics();
     interface.disconnect();
     output::note(traffic::report(&statistics, false));
     let totals = recording.finish(counts(&statistics))?;
     Ok(Outcome { totals, missed: missed(&statistics), unread: 0 })
+}
+
+/// Waits for a message, and records what has come. Returns how many messages it took.
+fn record_some(
+    recording: &mut Recording<'_>,
+    interface: &UdpInterface,
+    wait: Duration,
+) -> Result<u64, Failure> {
+    let (mut taken, mut wait) = (0, wait);
+    while taken < WRITTEN_AT_ONCE
+        && let Some(message) = wait_over(interface.receive(Some(wait)))?
+    {
+        recording.take(&MessageView::of(&message), &|| counts(&interface.statistics()))?;
+        (taken, wait) = (taken + 1, Duration::ZERO);
+    }
+    recording.turn(missed(&interface.statistics()))?;
+    Ok(taken)
 }
 
 /// Returns how many messages the inbox had no room for.
