@@ -519,6 +519,11 @@ fn the_files_of_both_ends_say_which_way_lost_what() {
         let config = config.black_box("2MiB").black_box_dir(&folder.0);
         let controller = create_udp_client(config).expect("in order");
         controller.connect().expect("the plant answers");
+        // What the plant sends goes to this one too. That is no part of the link.
+        let other = Config::client(address.as_str()).name("other").wire(wire);
+        let other = create_udp_client(other.connect_timeout(Duration::from_secs(30))).expect("in order");
+        other.connect().expect("the plant answers");
+        send(&other, &1);
         let exchange = || {
             for _ in 0..40 {
                 let _ = controller.send(&[0.5, 1.5], &Metadata::command());

@@ -12,6 +12,7 @@ use tautline::{DropReason, Instant, MessageType, PeerId};
 use super::words::span;
 use crate::tools::origin;
 use crate::tools::output::escaped;
+use crate::tools::words::counted;
 
 /// A time on the steady clock, in nanoseconds.
 pub(super) type At = u64;
@@ -328,7 +329,8 @@ impl Story {
         match self.gaps().last() {
             Some((at, peer, missing)) => {
                 lines.push(format!(
-                    "last loss: {missing} datagrams of {peer} are missing, noticed {}",
+                    "last loss: {} of {peer} did not come, noticed {}",
+                    counted(*missing, "datagram"),
                     self.when(*at)
                 ));
             }

@@ -2,7 +2,8 @@
 //!
 //! A cause that explains others comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A path that
 //! has shrunk comes before the handler: on a busy machine, a driver that had to wait for the processor looks like a slow handler. A
-//! peer's silence is judged last, because this end may only have been too late to hear it.
+//! peer's silence is judged after what was too slow at this end, because that may only have been too late to hear it; losses come after
+//! a silence that they do not explain.
 
 mod cause;
 mod connecting;
@@ -38,8 +39,8 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
         kernel_buffer_full,
         driver_late,
         slow_reader,
-        loss_burst,
         silence,
+        loss_burst,
         network_delay,
     ];
     let mut found: Vec<_> = rules.into_iter().filter_map(|rule| rule(story)).collect();

@@ -7,6 +7,7 @@ use super::cause::{Cause, Kind};
 use super::counts::BURST;
 use super::flood::flood_of_a_peer;
 use super::silence::{DELAY_NS, delayed_silence, ended_silence};
+use crate::tools::words::counted;
 
 pub(super) fn path_shrunk(story: &Story) -> Option<Cause> {
     let mut sizes = BTreeMap::new();
@@ -45,18 +46,24 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
         let wide = until.iter().filter(|received| received.len > small + small / 4).count() as u64;
         // This many large ones would have come since, at the rate of before.
         let due = wide * end.saturating_sub(large.at) / (large.at - begin.at).max(1);
-        let missing: u64 =
-            story.gaps().iter().filter(|(at, of, _)| of == peer && *at > large.at).map(|(.., missing)| missing).sum();
+        let (mut before, mut missing) = (0, 0);
+        for (at, _, count) in story.gaps().into_iter().filter(|(_, of, _)| of == peer) {
+            *(if at > large.at { &mut missing } else { &mut before }) += count;
+        }
+        // A network that loses some of all datagrams does so before, too.
+        let is_new = missing * until.len() as u64 > 3 * before * since.len() as u64;
         let sentence = || {
             format!(
-                "datagrams of {peer} with up to {} bytes came until {}, and since then only those with up to {small}; {missing} are \
+                "datagrams of {} with up to {} bytes came until {}, and since then only those with up to {small}; {missing} are \
                  missing: the path carries smaller packets than before, and tells nobody",
+                story.who(*peer),
                 large.len,
                 story.when(large.at)
             )
         };
-        let is_large = large.len >= NARROWEST && story.is_near(large.at);
-        let is_shrunk = is_large && since.len() >= 3 && due >= BURST && missing >= BURST;
+        // A few large ones may be probes of the path.
+        let is_large = large.len >= NARROWEST && story.is_near(large.at) && wide >= BURST;
+        let is_shrunk = is_large && since.len() >= 3 && due >= BURST && missing >= BURST && is_new;
         is_shrunk.then(|| Cause::new(Kind::PathShrunk, sentence()))
     })
 }
@@ -69,7 +76,9 @@ pub(super) fn loss_burst(story: &Story) -> Option<Cause> {
     let (at, peer, most) = gaps.iter().max_by_key(|(.., missing)| *missing)?;
     let sentence = || {
         format!(
-            "{lost} datagrams of peers were lost on the way here; the longest run was {most} of {peer}, which ended {}",
+            "the network lost {} of peers on the way here; the longest run was {most} of {}, which ended {}",
+            counted(lost, "datagram"),
+            story.who(*peer),
             story.when(*at)
         )
     };
@@ -93,9 +102,10 @@ pub(super) fn network_delay(story: &Story) -> Option<Cause> {
     let (at, peer, longest) = is_late.iter().max_by_key(|(.., delay)| *delay)?;
     let sentence = || {
         format!(
-            "{} messages came late: one of {peer} was {:.1} ms longer on the way than the quickest, {}; it was read at once, so the \
+            "{} messages came late: one of {} was {:.1} ms longer on the way than the quickest, {}; it was read at once, so the \
              network or its sender held it back",
             is_late.len(),
+            story.who(*peer),
             *longest as f64 / 1e6,
             story.when(*at)
         )

@@ -272,3 +272,15 @@ fn a_link_that_did_not_come_up_is_told_with_what_was_missing() {
         assert!(of(&story)[0].sentence.starts_with(sentence), "{}", of(&story)[0].sentence);
     }
 }
+
+/// Some probes of the path came at first. The network loses a few of all datagrams.
+#[test]
+fn losses_behind_probes_of_the_path_are_no_shrunk_path_and_no_reason_for_a_silence() {
+    for large in [5, 40] {
+        let mut story = silence();
+        story.received.retain(|received| received.number.is_none_or(|number| number % 20 != 7));
+        story.received[..large].iter_mut().for_each(|received| received.len = 8_972);
+        story.sent.push((TRIP, PeerId::none(), 1));
+        assert_eq!(names(&story), ["peer stopped or network cut", "network loss"], "{large} large ones");
+    }
+}

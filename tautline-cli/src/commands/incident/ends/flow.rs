@@ -1,10 +1,11 @@
 //! What one end has sent and what came to it, by its own clock.
 
+use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 
-use tautline::DropReason;
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Step};
+use tautline::{DropReason, PeerId};
 use tautline_proto::wire::native;
 
 use crate::commands::incident::story::Story;
@@ -26,6 +27,7 @@ pub(super) enum Id {
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) at: At,
+    pub(super) peer: PeerId,
     pub(super) id: Id,
     /// Whether the kernel has taken it.
     pub(super) is_taken: bool,
@@ -37,6 +39,8 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct Came {
     pub(super) at: At,
+    /// From whom, if it was accepted.
+    pub(super) peer: Option<PeerId>,
     pub(super) id: Id,
     pub(super) dropped: Option<DropReason>,
 }
@@ -98,28 +102,44 @@ impl End {
         self.at(self.story.cause_at)
     }
 
+    /// Leaves out what was sent to peers other than this end: a server may have many.
+    pub(super) fn keep_link_to(&mut self, other: &Self) {
+        let sent_there: HashSet<Id> = other.sent.iter().map(|sent| sent.id).collect();
+        let from_there = self.came.iter().filter(|came| sent_there.contains(&came.id));
+        let mut peers: HashSet<PeerId> = from_there.filter_map(|came| came.peer).collect();
+        if peers.is_empty() {
+            // What went to all peers may be the same for each. So this is less certain.
+            let came_there: HashSet<Id> = other.came.iter().map(|came| came.id).collect();
+            peers =
+                self.sent.iter().filter(|sent| came_there.contains(&sent.id)).map(|sent| sent.peer).collect();
+        }
+        self.sent.retain(|sent| peers.contains(&sent.peer));
+    }
+
     fn take(&mut self, half: Half, step: &Step<'_>, untaken: &mut std::ops::Range<usize>) {
         match step {
             Step::Begins(at) if half == Half::Inbound => {
                 let at = self.at(at.as_nanos());
                 self.covers.push((at, at));
             }
-            Step::Datagram { now, bytes, .. } => {
+            Step::Datagram { now, bytes, accepted, .. } => {
                 let at = self.at(now.steady.as_nanos());
                 self.covers.last_mut().into_iter().for_each(|(_, until)| *until = at);
-                self.came.push(Came { at, id: Id::of(bytes), dropped: None });
+                let peer = accepted.map(|(peer, _)| peer);
+                self.came.push(Came { at, peer, id: Id::of(bytes), dropped: None });
             }
             Step::Event(_, Happened::Dropped { reason, .. }) => {
                 if let Some(came) = self.came.last_mut() {
                     came.dropped = Some(*reason);
                 }
             }
-            Step::Sealed { at, bytes, .. } => {
+            Step::Sealed { at, peer, bytes, .. } => {
                 if untaken.end != self.sent.len() {
                     *untaken = self.sent.len()..self.sent.len();
                 }
                 let at = self.at(at.as_nanos());
-                self.sent.push(Sent { at, id: Id::of(bytes), is_taken: false, bytes: bytes.to_vec() });
+                let (id, bytes) = (Id::of(bytes), bytes.to_vec());
+                self.sent.push(Sent { at, peer: *peer, id, is_taken: false, bytes });
                 untaken.end = self.sent.len();
             }
             Step::Sent(_, _, [datagrams, _]) => {

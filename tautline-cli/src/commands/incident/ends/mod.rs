@@ -71,10 +71,12 @@ impl Ends {
             return Err(same_end(first, second));
         }
         if first.name == second.name {
-            for end in [first, second] {
+            for end in [&mut *first, &mut *second] {
                 end.name = format!("{} {}", role(end), end.name);
             }
         }
+        first.keep_link_to(second);
+        second.keep_link_to(first);
         let [there, back] = [journeys(&ends[0], &ends[1]), journeys(&ends[1], &ends[0])];
         let offset = clocks::offset(&there, &back).ok_or_else(|| {
             Failure::failed(
