@@ -32,6 +32,20 @@ fn printed(values: &Value, key: &str) -> Value {
     found[0].clone()
 }
 
+#[cfg(unix)]
+#[test]
+fn settings_come_from_a_pipe_too() {
+    let pipe = |subcommand: &str, text: &str| {
+        support::run_with_input(&["config", subcommand, "/dev/stdin"], text.as_bytes())
+    };
+    let good = pipe("check", PLANT);
+    assert_eq!(good.stdout, "/dev/stdin: valid for a server at 127.0.0.1:9000, native wire\n", "{good:?}");
+    assert!(pipe("print", PLANT).stdout.contains("max_peers = 3 "));
+    let wrong = pipe("check", "\nmax_peers = 0\n");
+    assert_eq!(wrong.code, 2, "{wrong:?}");
+    assert!(wrong.stderr.starts_with("error: /dev/stdin:2: `max_peers` is 0"), "{wrong:?}");
+}
+
 #[test]
 fn each_value_is_printed_with_its_source() {
     let folder = Folder::new("sources");

@@ -164,6 +164,13 @@ fn a_recording_of_a_program_that_was_killed_is_replayed_as_far_as_it_goes() {
     assert!(replayed.stderr.contains("was cut off"), "{}", replayed.stderr);
     let sent = last_json(&replayed.stdout)["messages_sent"].as_u64();
     assert!(sent.is_some_and(|sent| (1..=300).contains(&sent)), "{sent:?}");
+    // The same from a pipe, such as that of a program that uncompresses it.
+    if cfg!(unix) {
+        let bytes = fs::read(&file).expect("it is there");
+        let piped = ["replay", "/dev/stdin", &listener.address, "--json", "--speed", "100"];
+        let piped = run_with_input(&piped, &bytes);
+        assert_eq!((piped.code, last_json(&piped.stdout)["messages_sent"].as_u64()), (0, sent), "{piped:?}");
+    }
 }
 
 #[test]

@@ -79,8 +79,16 @@ struct Read {
 
 impl Read {
     fn new(file: Option<&Path>) -> Result<Self, Failure> {
-        let sources = Sources::find(file);
-        let config = file.map_or_else(|| Ok(Config::default()), Config::from_toml_file);
+        // A pipe can be read only once.
+        let text = file.and_then(|path| std::fs::read_to_string(path).ok());
+        let sources = Sources::find(file, text.as_deref());
+        let config = match (file, text) {
+            (Some(path), Some(text)) if !path.is_file() => Config::from_toml(&text).map_err(|error| {
+                ConfigError::InFile { path: path.display().to_string(), error: Box::new(error) }
+            }),
+            (Some(path), _) => Config::from_toml_file(path),
+            (None, _) => Ok(Config::default()),
+        };
         let config = config.and_then(Config::apply_env).map_err(|error| sources.failure(&error))?;
         // The profile of control loops demands a failsafe, which is code.
         let config = if config.profile == Some(Profile::Control) { config.failsafe(|_| {}) } else { config };

@@ -43,14 +43,13 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Reads the file and the environment, which overrides it.
-    pub(super) fn find(file: Option<&Path>) -> Self {
+    /// Reads the file's text and the environment, which overrides it.
+    pub(super) fn find(file: Option<&Path>, text: Option<&str>) -> Self {
         let mut sources = Self::default();
-        if let Some(path) = file
-            && let Ok(text) = std::fs::read_to_string(path)
-            && let Ok(table) = DeTable::parse(&text)
+        if let (Some(path), Some(text)) = (file, text)
+            && let Ok(table) = DeTable::parse(text)
         {
-            sources.take_table(&path.display().to_string(), &text, "", table.get_ref());
+            sources.take_table(&path.display().to_string(), text, "", table.get_ref());
         }
         for (name, value) in std::env::vars_os() {
             let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
