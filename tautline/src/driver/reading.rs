@@ -1,5 +1,6 @@
 //! The first half of a turn: waits for datagrams, and reads them. [`datagram`](super::datagram) hands their messages out.
 
+use std::hint::cold_path;
 use std::time::Duration;
 
 use tautline_proto::{Instant as Steady, Now};
@@ -317,11 +318,18 @@ impl Turner {
                 self.acks.may_wait = true;
             }
         }
-        self.dispatcher.release();
-        if self.inbound.is_recorded() {
-            self.note_busy(now, count);
-        }
+        self.let_go(now, sink, count);
         count
+    }
+
+    /// Lets go of the handler that was called last. The black box notes if handlers, or whoever sees the messages, took long.
+    #[inline]
+    fn let_go(&mut self, since: Now, sink: &Sink<'_>, count: usize) {
+        let has_called = self.dispatcher.release() || sink.is_some();
+        if self.inbound.is_recorded() && has_called {
+            cold_path();
+            self.note_busy(since, count);
+        }
     }
 
     #[cold]
@@ -345,10 +353,7 @@ impl Turner {
             self.take_datagram(now, &Origin { from, came }, &datagram, scratch, sink);
         }
         if count > 0 {
-            self.dispatcher.release();
-            if self.inbound.is_recorded() {
-                self.note_busy(now, count);
-            }
+            self.let_go(now, sink, count);
         }
         count
     }

@@ -205,14 +205,15 @@ impl<R> TakenInline<R> {
         }
     }
 
-    /// Puts the closure back, if it is out.
+    /// Puts the closure back, if it is out. Returns whether it was out.
     #[inline]
-    fn put_back(&mut self) {
-        self.is_out = false;
+    fn put_back(&mut self) -> bool {
+        let was_out = std::mem::take(&mut self.is_out);
         if let Some(call) = self.call.take() {
             // Nobody else puts one there. (An assignment would also drop what was there.)
             lock(&self.inline.call).get_or_insert(call);
         }
+        was_out
     }
 
     #[inline]
@@ -380,14 +381,12 @@ impl<R: Send + 'static> Dispatcher<R> {
         std::mem::take(&mut self.superseded)
     }
 
-    /// Puts back the closure of the last inline handler. The driver calls this before it does anything other than
-    /// handing out messages.
+    /// Puts back the closure of the last inline handler. Returns whether one was called since the last time. The driver calls this
+    /// before it does anything other than handing out messages.
     #[inline]
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    pub(crate) fn release(&mut self) {
-        if let Some(taken) = &mut self.taken {
-            taken.put_back();
-        }
+    pub(crate) fn release(&mut self) -> bool {
+        self.taken.as_mut().is_some_and(TakenInline::put_back)
     }
 
     /// Fetches the table if it has changed, and drops the old table. Called for each message, and once in each turn.
