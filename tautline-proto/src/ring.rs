@@ -147,8 +147,6 @@ pub(crate) struct RingWriter {
     len: usize,
     /// From here on, only the reserve is left.
     limit: usize,
-    /// Where the latest entry begins, and its first word.
-    latest: (usize, u64),
 }
 
 /// What an entry begins with.
@@ -170,7 +168,7 @@ impl RingWriter {
         let segment = Arc::clone(&ring.segments[0]);
         let len = segment.words.len();
         let limit = len.saturating_sub(HEAD + 1 + reserve.div_ceil(8));
-        Self { ring, segment, place: 0, period: 0, used: len, len, limit, latest: (len, 0) }
+        Self { ring, segment, place: 0, period: 0, used: len, len, limit }
     }
 
     /// Returns the most bytes that a mark may have: three quarters of a segment.
@@ -197,48 +195,46 @@ impl RingWriter {
         segment.period.store(self.period, Ordering::Release);
     }
 
+    /// Returns where the latest entry ends, and the next one begins.
+    #[inline]
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
     /// Writes an entry, or counts it as left out.
-    #[inline(always)] // into the two that every datagram calls, and into one that all others call
+    #[inline(always)] // into those that every datagram calls, and into one that all others call
     pub(crate) fn push<const EXTRA: usize>(&mut self, head: Head, extra: [u64; EXTRA], bytes: &[u8]) {
         let segment = &*self.segment;
-        let len = HEAD + EXTRA + bytes.len().div_ceil(8);
+        let len = HEAD + EXTRA + words_of(bytes.len());
         let parts = segment.words.get(self.used..self.used + len).and_then(|words| {
             let (heads, words) = words.split_first_chunk::<HEAD>()?;
             let (extras, words) = words.split_first_chunk::<EXTRA>()?;
-            Some((heads, extras, words))
+            let (last, words) = words.split_last()?;
+            Some((heads, extras, words, last))
         });
-        let Some((heads, extras, words)) = parts else { return self.leave_out() };
+        let Some((heads, extras, words, last)) = parts else { return self.leave_out() };
         let sizes = (bytes.len() as u64) << 32 | (EXTRA as u64) << 8;
         let first = sizes | u64::from(head.flags) << FLAGS_AT | u64::from(head.kind);
         store(heads, [first, head.time, head.digest]);
         store(extras, extra);
-        store_bytes(words, bytes);
-        self.latest = (self.used, first);
+        store_bytes(words, last, bytes);
         self.used += len;
         segment.used.store(self.used as u64, Ordering::Release);
     }
 
-    /// Adds a flag and a number to the latest entry. A reader may see the entry without them.
+    /// Adds a flag and a number to the entry that begins here. A reader may see the entry without them.
     #[inline]
-    pub(crate) fn amend(&mut self, flag: u8, number: u8) {
-        let (at, first) = self.latest;
+    pub(crate) fn amend(&mut self, at: usize, flag: u8, number: u8) {
         if let Some(word) = self.segment.words.get(at) {
             let added = u64::from(flag) << FLAGS_AT | u64::from(number) << NUMBER_AT;
-            word.store(first | added, Ordering::Relaxed);
+            word.store(word.load(Ordering::Relaxed) | added, Ordering::Relaxed);
         }
-        self.latest.0 = self.len;
-    }
-
-    /// Returns whether the latest entry is of this kind, and was not amended yet.
-    #[inline]
-    pub(crate) const fn latest_is(&self, kind: u8) -> bool {
-        self.latest.0 < self.used && self.latest.1.to_le_bytes()[0] == kind
     }
 
     /// Counts an input that is not recorded. What follows in the segment would be of no use without it, so the segment ends here.
     #[cold]
     pub(crate) fn leave_out(&mut self) {
-        (self.used, self.latest.0) = (self.len, self.len);
+        self.used = self.len;
         // So the next segment does not have the next number.
         self.period += 1;
         let before = self.ring.left_out.load(Ordering::Relaxed);
@@ -253,30 +249,55 @@ fn store<const COUNT: usize>(to: &[AtomicU64; COUNT], words: [u64; COUNT]) {
     }
 }
 
-/// Stores bytes as words, and fills the last word up with zeros. It stores most of them eight words at a time, which takes half as
-/// many instructions as a loop over words. The last eight may be stored twice.
+/// How many words so many bytes take: the whole ones, and one that is filled up with zeros. So there is always a last one, and
+/// writing it needs no branch.
+#[inline]
+const fn words_of(bytes: usize) -> usize {
+    bytes / 8 + 1
+}
+
+/// Stores bytes as [words](words_of). It stores most of them eight words at a time, which takes half as many instructions as a loop over
+/// words. Some may be stored twice.
 #[inline(always)] // as `push`
-fn store_bytes(to: &[AtomicU64], bytes: &[u8]) {
-    const BLOCK: usize = 8;
-    let (whole, part) = bytes.as_chunks::<8>();
-    let (to, last) = to.split_at(whole.len());
-    match (to.last_chunk::<BLOCK>(), whole.last_chunk::<BLOCK>()) {
-        (Some(to_end), Some(end)) => {
-            let (to_blocks, blocks) = (to.as_chunks::<BLOCK>().0, whole.as_chunks::<BLOCK>().0);
-            for (to, words) in to_blocks.iter().zip(blocks) {
-                store_words(to, words);
-            }
-            store_words(to_end, end);
-        }
-        _ => store_words(to, whole),
+fn store_bytes(to: &[AtomicU64], last: &AtomicU64, bytes: &[u8]) {
+    let (words, part) = bytes.as_chunks::<8>();
+    if bytes.len() < 8 * BLOCK {
+        return store_few_bytes(to, last, bytes);
     }
-    if let [last] = last {
-        let word = match bytes.last_chunk::<8>() {
-            Some(end) => u64::from_le_bytes(*end) >> (64 - 8 * part.len()),
-            None => part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
+    let (to_blocks, (blocks, rest)) = (to.as_chunks::<BLOCK>().0, words.as_chunks::<BLOCK>());
+    for (to, words) in to_blocks.iter().zip(blocks) {
+        store_words(to, words);
+    }
+    if rest.len() > HALF {
+        store_end::<BLOCK>(to, words);
+    } else if !rest.is_empty() {
+        store_end::<HALF>(to, words);
+    }
+    if let Some(end) = bytes.last_chunk::<8>() {
+        // Twice, because one shift by all 64 bits is none.
+        let word = u64::from_le_bytes(*end) >> (56 - 8 * part.len()) >> 8;
         last.store(word, Ordering::Relaxed);
     }
+}
+
+/// Stores the last words.
+#[inline(always)] // as `push`
+fn store_end<const COUNT: usize>(to: &[AtomicU64], words: &[[u8; 8]]) {
+    if let (Some(to), Some(words)) = (to.last_chunk::<COUNT>(), words.last_chunk::<COUNT>()) {
+        store_words(to, words);
+    }
+}
+
+/// How many words are stored at a time.
+const BLOCK: usize = 8;
+const HALF: usize = BLOCK / 2;
+
+/// As [`store_bytes`], for less than a block.
+#[inline(never)] // most datagrams are longer
+fn store_few_bytes(to: &[AtomicU64], last: &AtomicU64, bytes: &[u8]) {
+    let (words, part) = bytes.as_chunks::<8>();
+    store_words(to, words);
+    last.store(part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)), Ordering::Relaxed);
 }
 
 #[inline(always)] // as `push`
@@ -313,7 +334,7 @@ pub(crate) fn entries(segment: &RingSegment) -> impl Iterator<Item = Entry<'_>> 
         let [sizes, time, digest] = head.map(u64::from_le_bytes);
         let (extra, rest) = rest.split_at_checked(usize::try_from(sizes >> 8 & 0xff).ok()?)?;
         let len = usize::try_from(sizes >> 32).ok()?;
-        let (bytes, rest) = rest.split_at_checked(len.div_ceil(8))?;
+        let (bytes, rest) = rest.split_at_checked(words_of(len))?;
         words = rest;
         let [kind, _, flags, number, ..] = sizes.to_le_bytes();
         Some(Entry { kind, flags, number, time, digest, extra, bytes: &bytes.as_flattened()[..len] })
@@ -346,21 +367,19 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_entry_is_amended_and_only_once() {
+    fn an_entry_is_amended_where_it_begins() {
         let ring = Ring::with_segments(2, 1 << 20);
         let mut writer = RingWriter::new(Arc::clone(&ring), 0);
-        assert!(!writer.latest_is(16));
         writer.begin_segment();
-        let head = |kind| Head { kind, flags: 0, time: 1, digest: 2 };
+        let head = |kind| Head { kind, flags: 1, time: 1, digest: 2 };
         writer.push(head(16), [], b"first");
+        let second = writer.used();
         writer.push(head(17), [], b"second");
-        assert!(writer.latest_is(17) && !writer.latest_is(16));
-        writer.amend(2, 200);
-        assert!(!writer.latest_is(17));
+        writer.amend(second, 2, 200);
         let contents = ring.contents();
         let read =
             entries(&contents.segments[0]).map(|entry| (entry.kind, entry.flags, entry.number, entry.bytes));
-        let expected: [(_, _, _, &[u8]); 2] = [(16, 0, 0, b"first"), (17, 2, 200, b"second")];
+        let expected: [(_, _, _, &[u8]); 2] = [(16, 1, 0, b"first"), (17, 3, 200, b"second")];
         assert!(read.eq(expected));
     }
 
@@ -370,7 +389,7 @@ mod tests {
         let mut writer = RingWriter::new(Arc::clone(&ring), 0);
         let head = Head { kind: 16, flags: 0, time: 1, digest: 2 };
         writer.begin_segment();
-        writer.push(head, [], &[7; 8 * (MIN_SEGMENT - HEAD)]);
+        writer.push(head, [], &[7; 8 * (MIN_SEGMENT - HEAD) - 1]);
         assert!(!writer.has_room(0));
         writer.push(head, [], &[]);
         let contents = ring.contents();

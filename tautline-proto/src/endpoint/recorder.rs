@@ -4,16 +4,16 @@
 //! `rerun` reads it. A half without a ring has no recorder.
 
 use alloc::sync::Arc;
-use core::net::SocketAddr;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use crate::peer::PeerId;
-use crate::ring::{Head, Ring, RingWriter};
+use crate::ring::{Entry, Head, Ring, RingWriter};
 use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::{Instant, Now};
 
 /// The format of what rings hold: their entries, and the states in their marks. Raise it whenever one of them changes, so that a
 /// build with another format refuses the file. `tests/rerun.rs` notices most changes. States of a build without keys have fewer fields.
-pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "4" } else { "4-without-keys" };
+pub const RECORD_FORMAT: &str = if cfg!(feature = "secure") { "5" } else { "5-without-keys" };
 
 /// What an entry of a ring is.
 macro_rules! kinds {
@@ -76,14 +76,12 @@ kinds! {
     ProbeNotSent = 58,
 }
 
-/// What a half puts out, apart: whoever drives it may ask for one kind before another.
+/// What a half puts out beside what calls return, apart: whoever drives it may ask for one kind before another.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Output {
-    /// What calls return: accepted datagrams, messages, results.
-    Returned = 0,
-    Event = 1,
-    Command = 2,
-    Reply = 3,
+    Event = 0,
+    Command = 1,
+    Reply = 2,
 }
 
 /// A flag of an input of the receiving half: outputs waited to be polled, so the digest does not include them yet. Without the flag, all
@@ -96,6 +94,9 @@ pub(crate) const WAS_SENT: u8 = 2;
 /// Stands for a time that is not known.
 const UNKNOWN: u64 = u64::MAX;
 
+/// Stands for a difference of the clocks that is not known.
+const NO_SHIFT: i64 = i64::MIN;
+
 /// Returns a time that may be unknown.
 pub(crate) fn known(at: u64) -> Option<Instant> {
     (at != UNKNOWN).then_some(Instant::from_nanos(at))
@@ -107,20 +108,35 @@ const LARGEST_ENTRY: usize = 65_536 + 256;
 /// The bytes that the entries before an input can take: its origin, the clocks, answers.
 pub(crate) const ENTRIES_BEFORE: usize = 512;
 
+/// The datagram that was sealed last: its peer and its length once it was sealed, and where its entry begins and ends.
+#[derive(Clone, Copy, Debug)]
+struct Sealed {
+    peer: PeerId,
+    len: usize,
+    begins: usize,
+    ends: usize,
+}
+
+impl Sealed {
+    const fn none() -> Self {
+        Self { peer: PeerId::none(), len: 0, begins: 0, ends: 0 }
+    }
+}
+
 /// Writes the ring of one half, and adds up the digest of its outputs.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     /// `None` in a rerun, which needs the digest alone.
     ring: Option<RingWriter>,
-    digests: [Digest; 4],
+    digests: Digests,
     from: Option<SocketAddr>,
-    shift: Option<i64>,
+    /// [`NO_SHIFT`] before the first clocks of a segment.
+    shift: i64,
     /// The time of the latest input that had one.
     now: Instant,
     /// When the next datagrams came: most probably, and at the earliest.
     came: [u64; 2],
-    /// The peer of the datagram that was sealed last, and its length.
-    sealed: (PeerId, usize),
+    sealed: Sealed,
     /// How many messages of the datagram have been read.
     pub(crate) read: u64,
     /// The messages of a datagram are still to be read: no mark can be made now.
@@ -139,10 +155,10 @@ impl Recorder {
             ring,
             digests,
             from: None,
-            shift: None,
+            shift: NO_SHIFT,
             now,
             came: [UNKNOWN; 2],
-            sealed: (PeerId::none(), 0),
+            sealed: Sealed::none(),
             read: 0,
             is_reading: false,
             writer,
@@ -159,16 +175,17 @@ impl Recorder {
     #[cold]
     pub(crate) fn mark(&mut self, save: impl FnOnce(&mut Writer)) {
         let Self { ring: Some(ring), digests, writer, now, .. } = self else { return };
+        self.sealed = Sealed::none();
         let most = ring.room_for_mark();
         let mark = writer.write(|out| {
-            digests.map(|digest| digest.0).save(out);
+            digests.save(out);
             save(out);
         });
         match mark.filter(|mark| mark.len() <= most) {
             Some(mark) => {
                 ring.begin_segment();
                 ring.push(head(Kind::Mark, 0, *now, digests), [], mark);
-                (self.from, self.shift) = (None, None);
+                (self.from, self.shift) = (None, NO_SHIFT);
             }
             None => ring.leave_out(),
         }
@@ -176,12 +193,12 @@ impl Recorder {
 
     /// Begins with the digests of a mark. Returns `None` if it has none.
     pub(crate) fn begin(&mut self, mark: &mut Reader<'_>) -> Option<()> {
-        self.digests = <[u64; 4]>::load(mark)?.map(Digest);
+        self.digests = Digests::load(mark)?;
         Some(())
     }
 
     pub(crate) fn save_digests(&self, out: &mut Writer) {
-        self.digests.map(|digest| digest.0).save(out);
+        self.digests.save(out);
     }
 
     /// Records an input at the time of the input before.
@@ -235,22 +252,61 @@ impl Recorder {
         self.came
     }
 
-    /// Notes what was sealed.
-    #[inline]
-    pub(crate) const fn set_sealed(&mut self, peer: PeerId, len: usize) {
-        self.sealed = (peer, len);
+    /// Records a datagram that is sealed next.
+    #[inline(always)]
+    pub(crate) fn seal(&mut self, peer: PeerId, datagram: &[u8]) {
+        if let Some(ring) = &mut self.ring {
+            self.sealed.begins = ring.used();
+            ring.push(head(Kind::Seal, 0, self.now, &self.digests), [peer.to_word()], datagram);
+            self.sealed.ends = ring.used();
+        }
     }
 
-    /// Notes in the entry of the datagram that was sealed last that it was sent. Returns `false` if something else was sent.
+    /// Notes what the datagram has become that was [recorded](Self::seal) last.
     #[inline]
+    pub(crate) const fn set_sealed(&mut self, peer: PeerId, len: usize) {
+        (self.sealed.peer, self.sealed.len) = (peer, len);
+    }
+
+    /// Notes in the entry of the datagram that was sealed last that it was sent. Returns `false` if something else was sent, or
+    /// recorded since then.
+    #[inline(always)]
     pub(crate) fn was_sent(&mut self, peer: PeerId, len: usize, messages: u64) -> bool {
-        match (&mut self.ring, u8::try_from(messages)) {
-            (Some(ring), Ok(messages)) if self.sealed == (peer, len) && ring.latest_is(Kind::Seal as u8) => {
-                ring.amend(WAS_SENT, messages);
-                true
-            }
-            _ => false,
+        let Self { ring: Some(ring), sealed, .. } = self else { return false };
+        let Ok(messages) = u8::try_from(messages) else { return false };
+        let is_sealed = sealed.peer == peer && sealed.len == len && sealed.ends == ring.used();
+        if is_sealed {
+            ring.amend(sealed.begins, WAS_SENT, messages);
+            sealed.peer = PeerId::none();
         }
+        is_sealed
+    }
+
+    /// Records a datagram for an endpoint without owners: they alone need to know when it came at the earliest. Returns `false` if an
+    /// entry must come before: a mark, or what the clocks show.
+    #[inline(always)]
+    pub(crate) fn usual_datagram(&mut self, now: Now, from: &SocketAddr, datagram: &[u8]) -> bool {
+        if self.ring.is_none() || self.needs_mark(datagram.len()) || self.shift != shift_of(now) {
+            return false;
+        }
+        self.now = now.steady;
+        (self.read, self.is_reading) = (0, true);
+        self.origin(from);
+        self.flagged_input(Kind::Datagram, 0, [self.came[0]], datagram);
+        true
+    }
+
+    /// Records a datagram.
+    pub(crate) fn datagram(&mut self, flags: u8, datagram: &[u8]) {
+        (self.read, self.is_reading) = (0, true);
+        self.flagged_input(Kind::Datagram, flags, self.came, datagram);
+    }
+
+    /// Records a datagram that a key opens: its header, and its length.
+    pub(crate) fn sealed_datagram(&mut self, flags: u8, len: usize, header: &[u8]) {
+        (self.read, self.is_reading) = (0, true);
+        let [at, not_before] = self.came;
+        self.flagged_input(Kind::Sealed, flags, [at, not_before, len as u64], header);
     }
 
     /// Records what the clocks show.
@@ -258,14 +314,14 @@ impl Recorder {
     pub(crate) fn clocks(&mut self, now: Now) {
         self.now = now.steady;
         let shift = shift_of(now);
-        if self.shift != Some(shift) {
+        if self.shift != shift {
             self.new_shift(shift);
         }
     }
 
     #[cold]
     fn new_shift(&mut self, shift: i64) {
-        self.shift = Some(shift);
+        self.shift = shift;
         self.input(Kind::Shift, [shift.cast_unsigned()], &[]);
     }
 
@@ -280,26 +336,58 @@ impl Recorder {
     #[inline(never)] // a server's datagrams come from its peers in turn
     fn new_origin(&mut self, from: SocketAddr) {
         self.from = Some(from);
-        self.saved_input(Kind::From, 0, [], &from);
+        match from {
+            SocketAddr::V4(from) => {
+                let words = [u64::from(from.ip().to_bits()) << 16 | u64::from(from.port())];
+                self.input(Kind::From, words, &[]);
+            }
+            SocketAddr::V6(from) => {
+                let [high, low] = halves(from.ip().to_bits());
+                let scope = u64::from(from.scope_id()) << 32 | u64::from(from.flowinfo());
+                self.input(Kind::From, [high, low, from.port().into(), scope], &[]);
+            }
+        }
     }
 
     /// Returns the digest of all outputs so far.
     pub(crate) fn digest(&self) -> u64 {
-        sum(&self.digests)
+        self.digests.sum()
     }
 
-    /// Returns the digest of one kind of outputs, to add an output to it.
+    /// Returns the digest of what calls return, to add to it.
     #[inline]
-    pub(crate) const fn digest_of(&mut self, output: Output) -> &mut Digest {
-        &mut self.digests[output as usize]
+    pub(crate) const fn returned(&mut self) -> &mut Digest {
+        &mut self.digests.returned
+    }
+
+    /// Adds to the digest of other outputs.
+    pub(crate) fn add(&mut self, output: Output, add: impl FnOnce(&mut Digest)) {
+        self.digests.add(output, add);
     }
 
     /// Adds all of an output that can be saved.
     pub(crate) fn add_saved(&mut self, output: Output, value: &impl Saved) {
         if let Some(bytes) = self.writer.write(|out| value.save(out)) {
-            self.digests[output as usize].add_all(bytes);
+            self.digests.add(output, |digest| digest.add_all(bytes));
         }
     }
+}
+
+#[allow(clippy::cast_possible_truncation)] // the two halves
+const fn halves(bits: u128) -> [u64; 2] {
+    [(bits >> 64) as u64, bits as u64]
+}
+
+/// Reads where the next datagrams come from.
+#[allow(clippy::cast_possible_truncation)] // the parts of a word
+pub(crate) fn origin_of(entry: &Entry<'_>) -> Option<SocketAddr> {
+    let first = entry.word(0)?;
+    let Some(low) = entry.word(1) else {
+        return Some(SocketAddr::new(Ipv4Addr::from_bits((first >> 16) as u32).into(), first as u16));
+    };
+    let (port, scope) = (entry.word(2)? as u16, entry.word(3)?);
+    let ip = Ipv6Addr::from_bits(u128::from(first) << 64 | u128::from(low));
+    Some(SocketAddrV6::new(ip, port, scope as u32, (scope >> 32) as u32).into())
 }
 
 /// By how much the wall clock is ahead.
@@ -308,13 +396,47 @@ const fn shift_of(now: Now) -> i64 {
 }
 
 #[inline]
-fn head(kind: Kind, flags: u8, now: Instant, digests: &[Digest; 4]) -> Head {
-    Head { kind: kind as u8, flags, time: now.as_nanos(), digest: sum(digests) }
+const fn head(kind: Kind, flags: u8, now: Instant, digests: &Digests) -> Head {
+    Head { kind: kind as u8, flags, time: now.as_nanos(), digest: digests.sum() }
 }
 
-#[inline]
-fn sum(digests: &[Digest; 4]) -> u64 {
-    digests.iter().fold(0, |sum, digest| sum.wrapping_add(digest.0))
+/// The digests of all outputs. Their sum stands in each entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Digests {
+    /// Of what calls return: accepted datagrams, messages, results. Nearly every input adds to it.
+    returned: Digest,
+    others: [Digest; 3],
+    sum_of_others: u64,
+}
+
+impl Digests {
+    #[inline]
+    const fn sum(&self) -> u64 {
+        self.returned.0.wrapping_add(self.sum_of_others)
+    }
+
+    fn add(&mut self, output: Output, add: impl FnOnce(&mut Digest)) {
+        add(&mut self.others[output as usize]);
+        self.sum_up();
+    }
+
+    fn sum_up(&mut self) {
+        self.sum_of_others = self.others.iter().fold(0, |sum, digest| sum.wrapping_add(digest.0));
+    }
+}
+
+impl Saved for Digests {
+    fn save(&self, out: &mut Writer) {
+        self.returned.0.save(out);
+        self.others.map(|digest| digest.0).save(out);
+    }
+
+    fn load(from: &mut Reader<'_>) -> Option<Self> {
+        let (returned, others) = (Digest(u64::load(from)?), <[u64; 3]>::load(from)?.map(Digest));
+        let mut digests = Self { returned, others, sum_of_others: 0 };
+        digests.sum_up();
+        Some(digests)
+    }
 }
 
 /// Odd, and without a pattern.
@@ -330,6 +452,12 @@ impl Digest {
         self.0 = (self.0 ^ word).wrapping_mul(FACTOR).rotate_left(29);
     }
 
+    /// Adds a word in fewer steps. What is added next mixes it with the others.
+    #[inline(always)]
+    pub(crate) const fn add_quickly(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).rotate_left(29);
+    }
+
     /// Adds two words at once.
     #[inline]
     pub(crate) fn add_pair(&mut self, first: u64, second: u64) {
@@ -341,17 +469,16 @@ impl Digest {
     /// CRC of all of it, and a classic one begins with it.
     #[inline]
     pub(crate) fn add_ends(&mut self, word: u64, bytes: &[u8]) {
-        let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) else {
-            return self.add_short(word, bytes);
-        };
-        self.add(word ^ (bytes.len() as u64).rotate_left(32));
-        self.add_pair(u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        self.0 ^= word ^ (bytes.len() as u64).rotate_left(32);
+        match (bytes.first_chunk(), bytes.last_chunk()) {
+            (Some(first), Some(last)) => self.add_pair(u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => self.add_short(bytes),
+        }
     }
 
-    /// As [`add_ends`](Self::add_ends), for less than eight bytes.
+    /// Adds less than eight bytes.
     #[inline(never)] // payloads are seldom so short
-    fn add_short(&mut self, word: u64, bytes: &[u8]) {
-        self.add(word ^ (bytes.len() as u64).rotate_left(32));
+    fn add_short(&mut self, bytes: &[u8]) {
         self.add(bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
     }
 

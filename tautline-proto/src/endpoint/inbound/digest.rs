@@ -16,7 +16,7 @@ pub(super) fn message(recorder: &mut Recorder, message: &MessageRef<'_>) {
         Id::Number(number) => fields(recorder, message, *number),
         id => {
             cold_path();
-            recorder.digest_of(Output::Returned).add_text(id);
+            recorder.returned().add_text(id);
             fields(recorder, message, 0);
         }
     }
@@ -24,23 +24,17 @@ pub(super) fn message(recorder: &mut Recorder, message: &MessageRef<'_>) {
 
 #[inline]
 fn fields(recorder: &mut Recorder, message: &MessageRef<'_>, number: u64) {
-    let [channel, channel_high] = message.channel.to_le_bytes();
-    let kinds = u64::from_le_bytes([
-        channel,
-        channel_high,
-        message.delivery as u8,
-        message.priority as u8,
-        message.content_type as u8,
-        message.message_type as u8,
-        0,
-        0,
-    ]);
+    let kinds = u64::from(message.channel)
+        | (message.delivery as u64) << 16
+        | (message.priority as u64) << 24
+        | (message.content_type as u64) << 32
+        | (message.message_type as u64) << 40;
     // The name of a peer is among its events, and another source in the datagram: the length shows which of them it is.
     let source = message.source.as_ref().map_or(u64::MAX, |source| source.len() as u64);
     let stamp = message.timestamp.as_nanos().cast_unsigned();
-    let digest = recorder.digest_of(Output::Returned);
-    digest.add_pair(kinds ^ number.rotate_left(16), stamp ^ source.rotate_left(48));
-    digest.add_ends(0, message.payload);
+    let digest = recorder.returned();
+    digest.add_quickly(kinds ^ number.rotate_left(16));
+    digest.add_ends(stamp ^ source.rotate_left(48), message.payload);
 }
 
 /// Records that the caller offers the message that was read last.
@@ -56,14 +50,14 @@ pub(super) fn event(recorder: &mut Recorder, event: &Event) {
     match event {
         Event::Dropped { from, reason } => {
             recorder.add_saved(Output::Event, from);
-            recorder.digest_of(Output::Event).add(*reason as u64);
+            recorder.add(Output::Event, |digest| digest.add(*reason as u64));
         }
         // Its counters are those of the sending half too.
         Event::Added(peer) => {
             let named = (peer.id, peer.address, peer.session, &peer.name);
-            recorder.digest_of(Output::Event).add_text(&named);
+            recorder.add(Output::Event, |digest| digest.add_text(&named));
         }
-        event => recorder.digest_of(Output::Event).add_text(event),
+        event => recorder.add(Output::Event, |digest| digest.add_text(event)),
     }
 }
 
@@ -76,5 +70,5 @@ pub(super) fn command(recorder: &mut Recorder, command: &Command) {
 #[cold]
 pub(super) fn reply(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8]) {
     recorder.add_saved(Output::Reply, &to);
-    recorder.digest_of(Output::Reply).add_ends(0, datagram);
+    recorder.add(Output::Reply, |digest| digest.add_ends(0, datagram));
 }

@@ -24,7 +24,7 @@ use crate::endpoint::command::Command;
 use crate::endpoint::config::{EndpointConfig, Role, Start, WireFormat};
 use crate::endpoint::event::Event;
 use crate::endpoint::owner::{ClaimError, Tenure};
-use crate::endpoint::recorder::{Kind, Output, Recorder};
+use crate::endpoint::recorder::{Kind, Recorder};
 use crate::message::StreamId;
 use crate::peer::PeerId;
 #[cfg(feature = "secure")]
@@ -191,18 +191,12 @@ impl Inbound {
     /// and in black boxes.
     #[inline]
     pub fn came(&mut self, at: Instant, not_before: Instant) {
-        if self.recorder.is_some() || self.registry.owners.is_some() {
-            cold_path();
-            self.note_arrival(at, not_before);
-        }
-    }
-
-    #[inline(never)] // keeps this code out of the path of endpoints without owners and without a black box
-    fn note_arrival(&mut self, at: Instant, not_before: Instant) {
         if let Some(recorder) = &mut self.recorder {
+            cold_path();
             // The owners learn it with the datagram, so that it is in no mark before.
             recorder.set_came(at, not_before);
         } else if let Some(owners) = &mut self.registry.owners {
+            cold_path();
             owners.came(not_before);
         }
     }
@@ -212,10 +206,7 @@ impl Inbound {
     pub fn messages<'a>(&'a mut self, accepted: &'a Accepted<'a>) -> Messages<'a> {
         self.registry.begin_reading();
         let &Accepted { peer, number, late, at, .. } = accepted;
-        if self.recorder.is_some() {
-            cold_path();
-            self.record_accepted(peer, late, number);
-        }
+        self.record_accepted(peer, late, number);
         let is_sorted = !accepted.frames.are_messages() && accepted.classic.is_none();
         let Registry { peers, config, counters, owners, outputs, not_allowed, .. } = &mut self.registry;
         let gate = owners.as_deref_mut().map(|owners| {
@@ -280,7 +271,7 @@ impl Inbound {
         self.record_input(Input::At(kind, now, [peer.to_word(), stream.to_word(), ticket]));
         let asked = self.registry.ask(peer, act, stream, ticket, now);
         if let Some(recorder) = &mut self.recorder {
-            recorder.digest_of(Output::Returned).add(asked.map_or_else(|error| error as u64 + 1, |()| 0));
+            recorder.returned().add(asked.map_or_else(|error| error as u64 + 1, |()| 0));
         }
         asked
     }

@@ -102,8 +102,8 @@ impl Registry {
         let Some(peer) = self.peers.get(id) else { return };
         let size = peer.tx.datagram_size.value();
         let told = core::mem::replace(&mut peer.told_size, size);
-        if let Some(seen) = self.seen.as_mut().filter(|_| told != size) {
-            seen.push(Seen::Size(id, size));
+        if told != size {
+            self.seen.note(Seen::Size(id, size));
         }
         if told != size && told != 0 {
             let size = usize::try_from(size).unwrap_or(usize::MAX);

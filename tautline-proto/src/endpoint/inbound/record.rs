@@ -5,13 +5,11 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::hint::cold_path;
 use core::net::SocketAddr;
 
-use super::registry::{Registry, Seen};
+use super::registry::{Registry, Seen, SeenList};
 use super::sessions::Sessions;
-use crate::endpoint::recorder::{ENTRIES_BEFORE, Kind, OUTPUTS_WAIT, Output, Recorder};
+use crate::endpoint::recorder::{ENTRIES_BEFORE, Kind, OUTPUTS_WAIT, Recorder, known};
 use crate::peer::PeerId;
 use crate::ring::Ring;
 #[cfg(feature = "secure")]
@@ -55,14 +53,31 @@ pub(super) fn begin(registry: &mut Registry, sessions: &mut Sessions, ring: Arc<
     sessions.handshake.secrets.record();
     #[cfg(feature = "secure")]
     sessions.secured.iter_mut().for_each(|secured| secured.record());
-    registry.seen = Some(Vec::with_capacity(16));
+    registry.seen = SeenList::kept();
     let answers = if sessions.is_secured() { ROOM_FOR_ANSWERS } else { 0 };
     Box::new(Recorder::new(Some(ring), ENTRIES_BEFORE + answers))
 }
 
-/// Records a datagram.
-#[inline]
-pub(super) fn datagram(
+/// Records a datagram, if its entry is all that must be written. This is the usual case. Returns `false` otherwise: call
+/// [`any_datagram`] then.
+#[inline(always)]
+pub(super) fn usual_datagram(
+    recorder: &mut Recorder,
+    registry: &Registry,
+    sessions: &Sessions,
+    now: Now,
+    from: &SocketAddr,
+    datagram: &[u8],
+) -> bool {
+    // One comparison for all of them.
+    let is_bare =
+        registry.owners.is_none() & !sessions.is_secured() & !sessions.have_answers() & !registry.has_seen();
+    is_bare && !registry.has_news() && recorder.usual_datagram(now, from, datagram)
+}
+
+/// Records a datagram, and what must be written before it.
+#[inline(never)] // keeps this code out of `usual_datagram`
+pub(super) fn any_datagram(
     recorder: &mut Recorder,
     registry: &mut Registry,
     sessions: &mut Sessions,
@@ -75,22 +90,19 @@ pub(super) fn datagram(
     prepare(recorder, registry, sessions, datagram.len());
     recorder.clocks(now);
     recorder.origin(from);
-    (recorder.read, recorder.is_reading) = (0, true);
-    let (flags, [at, not_before]) = (flags(registry), recorder.came());
-    if sessions.is_secured() {
-        cold_path();
-        if is_sealed(datagram) {
-            // What is in it follows, as the answer of the key that has opened it.
-            let header = &datagram[..HEADER_LEN.min(datagram.len())];
-            return recorder.flagged_input(
-                Kind::Sealed,
-                flags,
-                [at, not_before, datagram.len() as u64],
-                header,
-            );
-        }
+    let flags = flags(registry);
+    if sessions.is_secured() && is_sealed(datagram) {
+        // What is in it follows, as the answer of the key that has opened it.
+        let header = &datagram[..HEADER_LEN.min(datagram.len())];
+        recorder.sealed_datagram(flags, datagram.len(), header);
+    } else {
+        recorder.datagram(flags, datagram);
     }
-    recorder.flagged_input(Kind::Datagram, flags, [at, not_before], datagram);
+    if let Some(owners) = &mut registry.owners
+        && let Some(at) = known(recorder.came()[1])
+    {
+        owners.came(at);
+    }
 }
 
 /// Records another input.
@@ -131,7 +143,7 @@ fn flags(registry: &Registry) -> u8 {
 }
 
 /// Prepares for an input with so many bytes. What belongs to the input before comes first, and a mark if the segment is full.
-#[inline(always)] // into `datagram` and into `input`
+#[inline]
 fn prepare(recorder: &mut Recorder, registry: &mut Registry, sessions: &mut Sessions, bytes: usize) {
     if registry.has_seen() || sessions.have_answers() {
         answers(recorder, registry, sessions);
@@ -168,7 +180,7 @@ pub(super) fn answers(recorder: &mut Recorder, registry: &mut Registry, sessions
 
 #[cold]
 fn seen(recorder: &mut Recorder, registry: &mut Registry) {
-    for seen in registry.seen.iter_mut().flat_map(|seen| seen.drain(..)) {
+    for seen in registry.seen.take() {
         match seen {
             Seen::Size(peer, size) => recorder.input(Kind::Seen, [peer.to_word(), size], &[]),
             #[cfg(feature = "secure")]
@@ -206,11 +218,11 @@ fn write(recorder: &mut Recorder, flags: u8, input: Input<'_>) {
 }
 
 /// Adds what [`Inbound::handle`](super::Inbound::handle) has returned to the digest, before its messages are read.
-#[inline]
+#[inline(always)]
 pub(super) fn accepted(recorder: &mut Recorder, peer: PeerId, late: bool, number: Option<u64>) {
     recorder.is_reading = false;
     let peer = u64::from(peer.serial()) << 1 | u64::from(late);
-    recorder.digest_of(Output::Returned).add_pair(peer, number.unwrap_or(u64::MAX));
+    recorder.returned().add_quickly(peer ^ number.unwrap_or(u64::MAX).rotate_left(33));
 }
 
 /// Reads the state of a mark. The recorder adds up digests alone.

@@ -1,12 +1,12 @@
 //! The black box of the receiving half: records its inputs, reads and writes the state in marks, and sets what a rerun must know.
 
 use alloc::sync::Arc;
+use core::hint::cold_path;
 use core::net::SocketAddr;
 
 use super::half::Inbound;
 use super::record::{self, Input};
 use crate::endpoint::config::EndpointConfig;
-use crate::endpoint::recorder::known;
 use crate::peer::PeerId;
 use crate::ring::Ring;
 use crate::snapshot::Writer;
@@ -36,17 +36,16 @@ impl Inbound {
     #[inline(never)] // keeps this code out of the path of endpoints without a black box
     pub(super) fn record_datagram(&mut self, now: Now, from: &SocketAddr, datagram: &[u8]) {
         let Self { registry, sessions, recorder: Some(recorder) } = self else { return };
-        record::datagram(recorder, registry, sessions, now, from, datagram);
-        if let Some(owners) = &mut registry.owners
-            && let Some(at) = known(recorder.came()[1])
-        {
-            owners.came(at);
+        if !record::usual_datagram(recorder, registry, sessions, now, from, datagram) {
+            cold_path();
+            record::any_datagram(recorder, registry, sessions, now, from, datagram);
         }
     }
 
-    #[inline(never)] // as `record_datagram`
+    #[inline(always)]
     pub(super) fn record_accepted(&mut self, peer: PeerId, late: bool, number: Option<u64>) {
         let Self { registry, sessions, recorder: Some(recorder) } = self else { return };
+        cold_path();
         record::accepted(recorder, peer, late, number);
         if sessions.is_secured() {
             // So the record is whole, whenever somebody reads it.

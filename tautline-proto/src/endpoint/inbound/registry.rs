@@ -66,7 +66,7 @@ pub(super) struct Registry {
     pub(super) strangers: Strangers,
     /// What the present input has seen of the outbound half, for a black box. That half writes it when it likes, so it is an input
     /// too.
-    pub(super) seen: Option<Vec<Seen>>,
+    pub(super) seen: SeenList,
 }
 
 /// What the outbound half has published of a peer.
@@ -77,6 +77,31 @@ pub(super) enum Seen {
     /// The number of the next datagram to it (secured links only).
     #[cfg(feature = "secure")]
     Number(PeerId, u64),
+}
+
+/// What the present input has seen.
+#[derive(Debug, Default)]
+pub(super) struct SeenList {
+    list: Vec<Seen>,
+    is_kept: bool,
+}
+
+impl SeenList {
+    /// A list that keeps what is noted. The default list keeps nothing.
+    pub(super) fn kept() -> Self {
+        Self { list: Vec::with_capacity(16), is_kept: true }
+    }
+
+    pub(super) fn note(&mut self, seen: Seen) {
+        if self.is_kept {
+            self.list.push(seen);
+        }
+    }
+
+    /// Takes what was noted.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Seen> {
+        self.list.drain(..)
+    }
 }
 
 /// A peer to add.
@@ -141,7 +166,7 @@ impl Registry {
             lost_places: LostPlaces::default(),
             strangers: Strangers::default(),
             closing: Closing::No,
-            seen: None,
+            seen: SeenList::default(),
         }
     }
 
@@ -378,13 +403,13 @@ impl Registry {
     /// Returns whether the present input has seen something of the outbound half that a black box needs.
     #[inline]
     pub(super) fn has_seen(&self) -> bool {
-        self.seen.as_ref().is_some_and(|seen| !seen.is_empty())
+        !self.seen.list.is_empty()
     }
 
     /// Returns whether something waits to be polled.
     #[inline]
     pub(super) fn has_news(&self) -> bool {
-        !self.outputs.are_empty() || self.can_close_now() || self.not_allowed.is_noted()
+        !self.outputs.are_empty() | self.can_close_now() | self.not_allowed.is_noted()
     }
 
     /// Removes the peer whose session has ended, if there is one. Returns whether there was one.
@@ -428,6 +453,6 @@ saved!(Registry { config, peers, counters, owners, closed, lost_places, stranger
     // A mark is made when nothing waits to be polled.
     outputs: Outputs::default(),
     not_allowed: NotAllowed::default(),
-    seen: None,
+    seen: SeenList::default(),
 });
 saved_variants!(Closing { 0 = No, 1 = AfterReading(peer, reason), 2 = Now(peer, reason) });

@@ -77,7 +77,7 @@ impl Sessions {
 
     /// Returns whether the inputs so far have drawn something or got something from a key, which a black box needs.
     #[inline]
-    pub(super) fn have_answers(&mut self) -> bool {
+    pub(super) fn have_answers(&self) -> bool {
         #[cfg(feature = "secure")]
         if self.secured.as_ref().is_some_and(|secured| secured.has_answers()) {
             return true;

@@ -30,6 +30,8 @@ enum Purpose {
 pub(crate) struct Secrets {
     key: [u8; 16],
     drawn: u64,
+    /// How many answers are kept that were not taken.
+    kept: Cell<usize>,
     /// `None` if nothing is recorded.
     answers: Option<Box<Answers>>,
 }
@@ -54,7 +56,7 @@ impl core::fmt::Debug for Secrets {
 
 impl Secrets {
     pub(crate) const fn new(seed: [u8; 16]) -> Self {
-        Self { key: seed, drawn: 0, answers: None }
+        Self { key: seed, drawn: 0, kept: Cell::new(0), answers: None }
     }
 
     /// Keeps all answers from now on, until they are [taken](Self::take_answer).
@@ -63,16 +65,19 @@ impl Secrets {
         self.answers = Some(Box::new(Answers { values, ..Answers::default() }));
     }
 
-    /// Returns whether there are answers that were kept or given.
+    /// Returns whether there are answers that were kept.
     #[inline]
-    pub(crate) fn have_answers(&mut self) -> bool {
-        self.answers.as_mut().is_some_and(|answers| !answers.values.get_mut().is_empty())
+    pub(crate) fn have_answers(&self) -> bool {
+        self.kept.get() != 0
     }
 
     /// Takes the first answer that was kept. There is none in a rerun.
     #[inline]
     pub(crate) fn take_answer(&mut self) -> Option<u64> {
-        self.answers.as_mut().filter(|answers| !answers.are_given)?.values.get_mut().pop_front()
+        let answer =
+            self.answers.as_mut().filter(|answers| !answers.are_given)?.values.get_mut().pop_front()?;
+        self.kept.update(|kept| kept - 1);
+        Some(answer)
     }
 
     /// Gives this as the next answer, in a rerun.
@@ -133,6 +138,7 @@ impl Secrets {
         }
         let answer = self.hash_anew(purpose, words);
         values.push_back(answer);
+        self.kept.update(|kept| kept + 1);
         answer
     }
 

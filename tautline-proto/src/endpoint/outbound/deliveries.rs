@@ -61,7 +61,7 @@ impl Outbound {
         }
         let offered = self.take_offer(id, frame, receipt, expires);
         if let Some(recorder) = &mut self.recorder {
-            recorder.digest_of(Output::Returned).add(offered.map_or_else(|error| error as u64 + 1, |()| 0));
+            recorder.returned().add(offered.map_or_else(|error| error as u64 + 1, |()| 0));
         }
         offered
     }
@@ -168,7 +168,7 @@ impl Outbound {
         }
         let outcome = self.outcomes.pop_front();
         if let (Some((receipt, outcome)), Some(recorder)) = (outcome, &mut self.recorder) {
-            recorder.digest_of(Output::Event).add(receipt << 8 | outcome as u64);
+            recorder.add(Output::Event, |digest| digest.add(receipt << 8 | outcome as u64));
         }
         outcome
     }

@@ -10,10 +10,10 @@ use core::net::{IpAddr, SocketAddr};
 use hashbrown::HashMap;
 
 use super::peer::OutboundPeer;
+use super::record;
 #[cfg(feature = "secure")]
 use super::sealed;
 use super::sealed_pack::SealedPack;
-
 use crate::endpoint::config::{EndpointConfig, Role, WireFormat};
 use crate::endpoint::outcome::Outcome;
 use crate::endpoint::recorder::Recorder;
@@ -167,17 +167,23 @@ impl Outbound {
     /// `datagram` holds room for the header, followed by frames (native) or the envelope (classic). It may become longer. On a plain
     /// link it becomes the bytes to send. On a secured link the bytes to send are made in `sealed`, and each call spends a
     /// number: if the kernel does not take them, send the same bytes again, or let them be lost.
-    #[inline]
+    #[inline(always)] // into the function that sends to a peer
     pub fn seal<'a>(
         &mut self,
         id: PeerId,
         datagram: &'a mut Vec<u8>,
         sealed: &'a mut Vec<u8>,
     ) -> Option<(SocketAddr, &'a [u8])> {
-        match self.recorder {
-            None => self.seal_next(id, datagram, sealed),
-            Some(_) => self.seal_recorded(id, datagram, sealed),
+        if self.recorder.is_some() {
+            cold_path();
+            self.record_seal(id, datagram);
         }
+        let (to, sealed) = self.seal_next(id, datagram, sealed)?;
+        if let Some(recorder) = &mut self.recorder {
+            cold_path();
+            record::sealed(recorder, id, to.port(), sealed, self.extra != 0);
+        }
+        Some((to, sealed))
     }
 
     #[inline(always)] // into the function that sends to a peer
@@ -284,10 +290,7 @@ impl Outbound {
     #[inline] // so that the crate that sends has it, and calls it directly
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
     pub fn sent(&mut self, id: PeerId, sent: SentDatagrams) {
-        if self.recorder.is_some() {
-            cold_path();
-            self.record_sent(id, sent);
-        }
+        self.record_sent(id, sent);
         let Some(peer) = peer_mut(&mut self.slots, id) else { return };
         if !peer.is_secured() {
             // Sealing with a key has spent the number.

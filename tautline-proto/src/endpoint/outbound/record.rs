@@ -2,10 +2,9 @@
 //!
 //! [`Outbound`](super::Outbound) calls it, under the transmit lock that its caller holds already.
 
-use core::net::SocketAddr;
-
 use super::sealed_pack::SealedPack;
-use crate::endpoint::recorder::{Output, Recorder};
+use crate::endpoint::recorder::Recorder;
+use crate::peer::PeerId;
 #[cfg(feature = "secure")]
 use crate::wire::native::HEADER_LEN;
 
@@ -16,16 +15,16 @@ pub(super) const LARGEST_COMMAND: usize = 2048;
 pub(super) const PACK_FIELDS: usize = 256;
 
 /// Adds a sealed datagram to the digest. What a key has sealed differs in a rerun, which has no key: see [`unsealed`].
-#[inline]
-pub(super) fn sealed(recorder: &mut Recorder, to: SocketAddr, datagram: &[u8], is_secured: bool) {
-    let digest = recorder.digest_of(Output::Returned);
-    let port = to.port().into();
-    if is_secured { digest.add(port) } else { digest.add_ends(port, datagram) }
+#[inline(never)] // keeps this code out of the path of endpoints without a black box
+pub(super) fn sealed(recorder: &mut Recorder, peer: PeerId, port: u16, datagram: &[u8], is_secured: bool) {
+    recorder.set_sealed(peer, datagram.len());
+    let digest = recorder.returned();
+    if is_secured { digest.add(port.into()) } else { digest.add_ends(port.into(), datagram) }
 }
 
 /// Adds the datagrams of a pack to the digest, as [`sealed`].
 pub(super) fn sealed_pack(recorder: &mut Recorder, pack: &SealedPack<'_>, is_secured: bool) {
-    let digest = recorder.digest_of(Output::Returned);
+    let digest = recorder.returned();
     digest.add(pack.to.port().into());
     if !is_secured {
         pack.datagrams().for_each(|(datagram, _)| digest.add_ends(0, datagram));
@@ -38,7 +37,7 @@ pub(super) fn sealed_pack(recorder: &mut Recorder, pack: &SealedPack<'_>, is_sec
 pub(super) fn unsealed(recorder: Option<&mut Recorder>, datagram: &[u8]) {
     if let Some(recorder) = recorder {
         let (header, frames) = datagram.split_at(HEADER_LEN.min(datagram.len()));
-        let digest = recorder.digest_of(Output::Returned);
+        let digest = recorder.returned();
         digest.add_ends(0, header);
         digest.add_ends(0, frames);
     }
@@ -47,7 +46,7 @@ pub(super) fn unsealed(recorder: Option<&mut Recorder>, datagram: &[u8]) {
 /// Adds a datagram that was written, unsealed, to the digest. Without `meant` none was.
 pub(super) fn written(recorder: Option<&mut Recorder>, meant: Option<u64>, datagram: &[u8]) {
     if let (Some(recorder), Some(meant)) = (recorder, meant) {
-        let digest = recorder.digest_of(Output::Returned);
+        let digest = recorder.returned();
         digest.add_ends(meant, datagram);
     }
 }

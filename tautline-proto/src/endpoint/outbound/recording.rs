@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::hint::cold_path;
 
 use hashbrown::HashMap;
 
@@ -51,22 +51,19 @@ impl Outbound {
     }
 
     #[inline(never)] // keeps this code out of the path of endpoints without a black box
-    pub(super) fn seal_recorded<'a>(
-        &mut self,
-        id: PeerId,
-        datagram: &'a mut Vec<u8>,
-        sealed: &'a mut Vec<u8>,
-    ) -> Option<(SocketAddr, &'a [u8])> {
-        if let Some(recorder) = self.recorder(datagram.len()) {
-            recorder.flagged_input(Kind::Seal, 0, [id.to_word()], datagram);
+    pub(super) fn record_seal(&mut self, id: PeerId, datagram: &[u8]) {
+        let Some(recorder) = &mut self.recorder else { return };
+        if recorder.needs_mark(datagram.len()) {
+            self.mark_and_seal(id, datagram);
+        } else {
+            recorder.seal(id, datagram);
         }
-        let is_secured = self.is_secured();
-        let sealed = self.seal_next(id, datagram, sealed);
-        if let (Some(recorder), Some((to, datagram))) = (&mut self.recorder, sealed) {
-            record::sealed(recorder, to, datagram, is_secured);
-            recorder.set_sealed(id, datagram.len());
-        }
-        sealed
+    }
+
+    #[cold]
+    fn mark_and_seal(&mut self, id: PeerId, datagram: &[u8]) {
+        self.mark();
+        self.recorder.iter_mut().for_each(|recorder| recorder.seal(id, datagram));
     }
 
     #[inline(never)]
@@ -87,14 +84,12 @@ impl Outbound {
         sealed
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn record_sent(&mut self, id: PeerId, sent: SentDatagrams) {
+        let Some(recorder) = &mut self.recorder else { return };
+        cold_path();
         // Mostly it is what was sealed just before.
-        let is_latest = sent.datagrams == 1
-            && self
-                .recorder
-                .as_mut()
-                .is_some_and(|recorder| recorder.was_sent(id, sent.bytes, sent.messages));
+        let is_latest = sent.datagrams == 1 && recorder.was_sent(id, sent.bytes, sent.messages);
         if !is_latest {
             self.record_sent_apart(id, sent);
         }

@@ -8,7 +8,7 @@ use super::step::Step;
 use super::words;
 use crate::endpoint::inbound::Inbound;
 use crate::endpoint::owner::Tenure;
-use crate::endpoint::recorder::{Kind, OUTPUTS_WAIT, known};
+use crate::endpoint::recorder::{Kind, OUTPUTS_WAIT, known, origin_of};
 use crate::message::StreamId;
 use crate::peer::PeerId;
 use crate::ring::{Entry, RingContents};
@@ -119,7 +119,7 @@ impl Run<'_> {
         let now = now_of(entry, self.shift);
         let at = now.steady;
         match kind {
-            Kind::From => self.from = Some(read(entry.bytes)?),
+            Kind::From => self.from = Some(origin_of(entry)?),
             Kind::Shift => self.shift = entry.word(0)?.cast_signed(),
             Kind::Note => {
                 let words = [entry.word(0)?, entry.word(1)?, entry.word(2)?];
@@ -160,8 +160,9 @@ impl Run<'_> {
     fn datagram(&mut self, entry: &Entry<'_>, bytes: &[u8], after: &[Entry<'_>]) -> Option<()> {
         let (now, from) = (now_of(entry, self.shift), self.from?);
         let came = known(entry.word(0)?);
-        if let (Some(at), Some(not_before)) = (came, known(entry.word(1)?)) {
-            self.inbound.came(at, not_before);
+        if let Some(at) = came {
+            // Without owners, the earliest time is not recorded.
+            self.inbound.came(at, entry.word(1).and_then(known).unwrap_or(at));
         }
         let mut scratch = core::mem::take(&mut self.scratch);
         let accepted = self.inbound.handle(now, from, bytes, &mut scratch);

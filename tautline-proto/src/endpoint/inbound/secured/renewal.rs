@@ -4,7 +4,6 @@
 //! messages travel in sealed frames.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::endpoint::command::{Command, NewKeys};
@@ -13,7 +12,7 @@ use crate::endpoint::event::Event;
 use crate::endpoint::inbound::keyring::{Coming, Keyring, Next, Renewal};
 use crate::endpoint::inbound::ownership::Origin;
 use crate::endpoint::inbound::peer::InboundPeer;
-use crate::endpoint::inbound::registry::{Registry, Seen};
+use crate::endpoint::inbound::registry::{Registry, Seen, SeenList};
 use crate::endpoint::inbound::vault::Vault;
 use crate::peer::PeerId;
 use crate::rights::Rights;
@@ -87,13 +86,12 @@ pub(super) fn look(vault: &mut Vault, registry: &mut Registry, id: PeerId, now: 
 }
 
 /// How many datagrams one end has sealed with the present keys: the one that has sealed more.
-fn sealed_by(seen: &mut Option<Vec<Seen>>, peer: &InboundPeer) -> u64 {
+fn sealed_by(seen: &mut SeenList, peer: &InboundPeer) -> u64 {
     let Some(secured) = &peer.secured else { return 0 };
     let received = peer.window.as_ref().map_or(0, Window::next);
     let sent = peer.tx.next_sequence.value();
-    if let Some(seen) = seen.as_mut().filter(|_| sent.saturating_sub(secured.ring.sent_before) >= MOST_SEALED)
-    {
-        seen.push(Seen::Number(peer.id, sent));
+    if sent.saturating_sub(secured.ring.sent_before) >= MOST_SEALED {
+        seen.note(Seen::Number(peer.id, sent));
     }
     sent.saturating_sub(secured.ring.sent_before).max(received.saturating_sub(secured.ring.received_before))
 }
@@ -233,7 +231,7 @@ fn seal_with(registry: &mut Registry, origin: Origin, seal: Box<SealKey>, grante
     let Origin { peer: id, number, now } = origin;
     let Some(peer) = registry.peers.get(id) else { return };
     let sent = peer.tx.next_sequence.value();
-    registry.seen.iter_mut().for_each(|seen| seen.push(Seen::Number(id, sent)));
+    registry.seen.note(Seen::Number(id, sent));
     let Some(secured) = &mut peer.secured else { return };
     secured.ring.since = now;
     (secured.ring.sent_before, secured.ring.received_before) = (sent, number.unwrap_or_default());
