@@ -65,6 +65,8 @@ fn ping_ends_at_once_and_says_that_its_key_may_not_send() {
     let found = run(&["ping", &server.address, "--key", &key, "--verbose"]);
     assert_eq!((found.code, found.stdout.as_str()), (1, ""), "{found:?}");
     assert!(found.stderr.contains("may not send data"), "{found:?}");
+    let examined = run(&["doctor", &server.address, "--key", &key]);
+    assert!(examined.stdout.contains("may send    nothing: "), "{examined:?}");
     // A client knows no name of its server's key.
     assert!(found.stderr.contains("peer connected") && !found.stderr.contains("identity"), "{found:?}");
 }
@@ -209,7 +211,12 @@ fn listen_reads_its_keys_again_when_it_is_asked_to() {
 
     std::fs::write(&server, text(&key) + &text(&other)).expect("written");
     listener.signal("-USR2");
-    note_with(&mut listener, "read the keys again");
+    let note = note_with(&mut listener, "read the keys again");
+    for key in [&key, &other] {
+        let fingerprint = run(&["doctor", "--key", key, "--json"]).stdout;
+        let fingerprint = last_json(&fingerprint)["fingerprints"][0].as_str().expect("one").to_owned();
+        assert!(note.contains(&format!("key {fingerprint}")), "{note}");
+    }
     assert_eq!(ping(&listener.address, &["--key", &other]).code, 0);
     assert_eq!(ping(&listener.address, &["--key", &key]).code, 0);
 

@@ -125,6 +125,8 @@ fn the_key_decides_who_a_peer_is_and_what_it_may_send() {
     sensor.send(&2u64, &Metadata::status()).expect("it may");
     assert_eq!(next(&plant).identity(), Some("sensor"));
 
+    assert!(controller.may_send(MessageType::Command) && sensor.may_send(MessageType::Status));
+    assert!(plant.may_send(MessageType::Command));
     let refused =
         |end: &UdpInterface, metadata: &Metadata| end.send(&3u64, metadata).expect_err("it may not");
     for (end, metadata, message_type) in [
@@ -135,7 +137,7 @@ fn the_key_decides_who_a_peer_is_and_what_it_may_send() {
         let error = refused(end, &metadata);
         let SendError::NotAllowed { message_type: of, .. } = &error else { panic!("{error}") };
         assert_eq!(*of, message_type);
-        assert!(!error.is_transient());
+        assert!(!error.is_transient() && !end.may_send(message_type));
         assert!(end.publisher(metadata).send_reliable(&3u64).is_err());
     }
     assert_nothing_waits(&plant);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tautline::UdpInterface;
+use tautline::{Config, SecretKey, UdpInterface};
 
 use crate::tools::exit::Failure;
 use crate::tools::output;
@@ -32,10 +32,22 @@ impl Reload {
             return; // The signal was for the black box.
         }
         match interface.reload_keys() {
-            Ok(()) => output::note("read the keys again"),
+            Ok(()) => {
+                output::note(format_args!("read the keys again{}", accepted(&interface.config())));
+            }
             Err(error) => {
                 output::complain(format_args!("{error}; the link goes on with the keys that it has"));
             }
         }
     }
+}
+
+/// Returns the fingerprints of the keys that everybody may share (`--key`, `key_file`), and the names of other holders.
+fn accepted(config: &Config) -> String {
+    let path = config.key_file.as_ref().and_then(|file| file.path());
+    let keys = path.and_then(|path| SecretKey::read_file(path).ok()).unwrap_or_default();
+    let keys = keys.iter().map(|key| format!("key {}", key.fingerprint()));
+    let holders = config.key_holders.keys().map(|name| format!("the keys of {name}"));
+    let all: Vec<String> = keys.chain(holders).collect();
+    if all.is_empty() { String::new() } else { format!(", and accepts {}", all.join(", ")) }
 }

@@ -11,6 +11,7 @@ use crate::message::target::Target;
 use crate::payload::{Content, Payload};
 use crate::sending::link::Sent;
 use crate::sending::sender::Outgoing;
+use tautline_proto::MessageType;
 
 impl UdpInterface {
     /// Sends a value, [`Raw`](crate::Raw) bytes or a [`Payload`](crate::Payload): from a client to its server, from a
@@ -60,6 +61,14 @@ impl UdpInterface {
     ) -> Result<Sent, SendError> {
         let (target, id) = (Target::Peer(message.peer()), message.message_id());
         self.shared().sender.send(Outgoing::answering(target, metadata, &id), &content)
+    }
+
+    /// Returns whether the server takes messages of this type from the key of this client (`may` and `may_send` of `[keys.NAME]`). If
+    /// not, [`send`](Self::send) fails with [`NotAllowed`](SendError::NotAllowed). True for a server, on a plain link, and as long as no
+    /// server has told.
+    #[must_use]
+    pub fn may_send(&self, message_type: MessageType) -> bool {
+        self.shared().sender.may_send(message_type)
     }
 
     /// Sends at once the messages that wait to share a datagram (setting `coalescing_delay`).

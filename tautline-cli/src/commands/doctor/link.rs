@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tautline::{ConnectionState, Endpoint, PathStats, PeerInfo, Role, UdpInterface, Wire};
+use tautline::{ConnectionState, Endpoint, MessageType, PathStats, PeerInfo, Role, UdpInterface, Wire};
 
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
@@ -31,6 +31,8 @@ struct LinkFindings {
     /// Who the server is by its key, if the settings tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
+    /// The types of messages that the server takes from the key.
+    may_send: Vec<&'static str>,
     /// The largest packet that the path is known to carry, with the headers of IP and UDP.
     path_mtu: Option<usize>,
     round_trips: u64,
@@ -88,6 +90,7 @@ fn measure(
         state: if server.state == ConnectionState::Connected { "connected" } else { "silent" },
         secured: server.identity.is_some(),
         identity: server.identity.as_deref().filter(|name| !name.is_empty()).map(str::to_owned),
+        may_send: MessageType::ALL.iter().filter(|of| interface.may_send(**of)).map(|of| of.name()).collect(),
         path_mtu: server.path_mtu(),
         round_trips: round_trips.count(),
         rtt_us: round_trips.percentiles(),
@@ -123,6 +126,12 @@ fn text(found: &LinkFindings) -> String {
             (None, false) => "no: whoever is on the network can read and command".to_owned(),
         },
     ));
+    match found.may_send.len() {
+        0 => rows
+            .push(("may send", "nothing: the server's `[keys.NAME]` lets this key only listen".to_owned())),
+        all if all == MessageType::ALL.len() => {}
+        _ => rows.push(("may send", format!("only {}", found.may_send.join(", ")))),
+    }
     let size = found.path_mtu.map(|mtu| format!("packets of up to {mtu} bytes"));
     rows.push(("path", size.unwrap_or_else(|| "its size is not known".to_owned())));
     rows.push((

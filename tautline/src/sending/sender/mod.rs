@@ -28,7 +28,7 @@ use crate::sending::link::{Link, Sent};
 
 use crate::sending::receipt::{Receipt, Tracker};
 use crate::sending::room::RoomSignal;
-use tautline_proto::{ContentType, Delivery, Id, Priority};
+use tautline_proto::{ContentType, Delivery, Id, MessageType, Priority};
 
 /// The buffers that a thread encodes into.
 #[derive(Debug, Default)]
@@ -176,6 +176,11 @@ impl Sender {
         let link = self.link.load();
         let Some(link) = link.as_deref() else { return Err(SendError::NotConnected) };
         self.send_encoded(link, outgoing, content_type, |out| append(bytes, &link.limits, out))
+    }
+
+    /// Whether the key of this end may send messages of this type. True while there is no link.
+    pub(crate) fn may_send(&self, message_type: MessageType) -> bool {
+        self.link.load().as_deref().is_none_or(|link| link.check_rights(message_type).is_ok())
     }
 
     /// Writes the messages that are being coalesced.
