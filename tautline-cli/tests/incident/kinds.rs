@@ -217,6 +217,45 @@ fn a_driver_that_is_not_called_any_more_is_named() {
     assert_is_first(&named_of(&file), "driver late");
 }
 
+/// One peer goes on with its data while the one that commands is killed.
+#[test]
+#[cfg(unix)]
+fn a_peer_that_was_killed_beside_one_that_goes_on_is_named() {
+    let folder = Folder::new("killed-beside");
+    let (plant, address) = plant(&folder, |config| config);
+    let other = client(&address, |config| config.name("other"));
+    watch(&plant);
+    let mut sender = sender(&address, "native");
+    answer(&plant, Duration::from_millis(500));
+    sender.kill().expect("it is ours");
+    sender.wait().expect("it has ended");
+    let file = std::thread::scope(|scope| {
+        let waits = scope.spawn(|| folder.file());
+        while !waits.is_finished() {
+            send(&other, &1);
+            let _ = plant.send(&[0.1, 0.2], &Metadata::status());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        waits.join().expect("there is a file")
+    });
+    assert_is_first(&named_of(&file), "peer killed");
+}
+
+/// Its program hangs, or has nothing to say. Heartbeats show that it is alive, but the classic wire has none.
+#[test]
+fn a_peer_that_is_alive_but_commands_no_more_is_told_from_one_that_is_gone() {
+    links("no-commands", |folder, wire| {
+        let (plant, address) = plant(folder, wire);
+        let controller = client(&address, wire);
+        watch(&plant);
+        command(&controller, Duration::from_millis(500));
+        let file = folder.file();
+        let is_classic = plant.config().wire == Some(Wire::Classic);
+        assert_is_first(&named_of(&file), if is_classic { "peer silent" } else { "sender stopped" });
+        drop(controller);
+    });
+}
+
 /// The classic wire has no goodbye, and nothing is sent to a peer that commands only.
 #[test]
 fn the_end_of_a_link_is_told_as_far_as_the_wire_shows_it() {

@@ -124,6 +124,11 @@ impl Story {
         triggers.clone().find(is_recent).or_else(|| triggers.next_back())
     }
 
+    /// What the watchdog that has tripped waits for, such as "command" or "status of p2".
+    pub(super) fn watched(&self) -> Option<&str> {
+        self.trigger()?.1["fields"]["watched"].as_str()
+    }
+
     /// Since when the driver has done nothing, if that was still so when the file was written, and the inline handler that it called.
     pub(super) fn stuck(&self) -> Option<(At, Option<&str>)> {
         let since = self.last_input?;
@@ -214,11 +219,6 @@ impl Story {
         near.map(|heard| (heard.at, heard.peer, heard.on_the_way.abs_diff(quickest[&heard.peer]))).collect()
     }
 
-    /// The peer that was heard last before the cause.
-    pub(super) fn heard_last(&self) -> Option<PeerId> {
-        self.received.iter().rev().find(|received| received.at <= self.cause_at).map(|received| received.peer)
-    }
-
     /// When the record ends.
     pub(super) fn end(&self) -> At {
         let received = self.received.last().map_or(0, |received| received.at);
@@ -281,9 +281,9 @@ impl Story {
 
     pub(super) fn heading(&self) -> String {
         let fact = |name: &str| self.incident.get(name).map_or("?", String::as_str);
-        let watched = self.trigger().and_then(|(_, event)| event["fields"]["watched"].as_str());
-        let watched =
-            watched.map_or_else(String::new, |watched| format!("It waits for: {}.\n", escaped(watched)));
+        let watched = self
+            .watched()
+            .map_or_else(String::new, |watched| format!("It waits for: {}.\n", escaped(watched)));
         let (role, version) = (escaped(fact("role")), escaped(fact("version")));
         let cause = match fact("cause") {
             "watchdog" => "A watchdog tripped",

@@ -10,6 +10,7 @@ mod connecting;
 mod counts;
 mod flood;
 mod network;
+mod sender;
 mod silence;
 #[cfg(test)]
 mod tests;

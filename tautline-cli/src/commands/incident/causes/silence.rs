@@ -8,6 +8,7 @@ use tautline::PeerId;
 use super::super::story::{At, LONG, Story};
 use super::super::words::span;
 use super::cause::{Cause, Kind};
+use super::sender::{sender_stopped, suspect};
 use crate::tools::output::without_codes;
 
 /// A message that was on the way for this much longer than the quickest one was delayed.
@@ -29,17 +30,28 @@ pub(super) fn delayed_silence(story: &Story) -> Option<(PeerId, At, u64)> {
 const SILENCE_NS: u64 = 15_000_000;
 
 /// The same for other causes: some heartbeats are missing.
-const LONG_SILENCE_NS: u64 = 300_000_000;
+pub(super) const LONG_SILENCE_NS: u64 = 300_000_000;
+
+/// A peer that was heard just before the trip is gone if it was not heard for this time after that.
+const GONE_NS: u64 = 200_000_000;
 
 pub(super) fn silence(story: &Story) -> Option<Cause> {
     // What was sent meanwhile was not heard here.
     if story.stuck().is_some() {
         return None;
     }
-    // The peer that was heard last, if no watchdog names one.
-    let peer = story.heard_last()?;
+    if let Some(cause) = sender_stopped(story) {
+        return Some(cause);
+    }
+    let peer = suspect(story)?;
     let least = if story.has_tripped() { SILENCE_NS } else { LONG_SILENCE_NS };
-    let (last, silent) = story.silence_of(peer).filter(|(_, silent)| *silent >= least)?;
+    let (last, silent) = story.silence_of(peer)?;
+    let back = story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at);
+    let is_gone =
+        story.has_tripped() && back.is_none() && story.end().max(story.written_at) >= last + GONE_NS;
+    if silent < least && !is_gone {
+        return None;
+    }
     if delayed_silence(story).is_some() {
         return None;
     }
@@ -55,7 +67,6 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
     if let Some(cause) = reported(story, last, &silence, &address.to_string()) {
         return Some(cause);
     }
-    let back = story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at);
     let lost = story.gaps().iter().any(|(at, of, _)| *of == peer && back.is_some_and(|back| *at == back.at));
     Some(match back {
         Some(back) if !lost => {
@@ -119,7 +130,7 @@ fn stayed_away(story: &Story, peer: PeerId, last: At, silence: &str) -> Cause {
 
 /// The peer that was silent at the cause, and when it came back.
 pub(super) fn ended_silence(story: &Story) -> Option<(PeerId, At)> {
-    let peer = story.heard_last()?;
+    let peer = suspect(story)?;
     let back =
         story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at)?;
     Some((peer, back.at))

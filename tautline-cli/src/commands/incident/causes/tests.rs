@@ -284,3 +284,85 @@ fn losses_behind_probes_of_the_path_are_no_shrunk_path_and_no_reason_for_a_silen
         assert_eq!(names(&story), ["peer stopped or network cut", "network loss"], "{large} large ones");
     }
 }
+
+/// Only an interface gives numbers to peers.
+fn a_peer() -> PeerId {
+    let plant = tautline::create_udp_server(tautline::Config::server("127.0.0.1:0")).expect("in order");
+    plant.connect().expect("a free port");
+    let address = plant.local_address().expect("connected");
+    let client = tautline::create_udp_client(tautline::Config::client(address)).expect("in order");
+    client.connect().expect("the plant answers");
+    client.peers()[0].id
+}
+
+/// A peer that goes on, beside the one of [`silence`]: a datagram each 10 ms.
+fn with_another_peer(mut story: Story) -> Story {
+    let other = a_peer();
+    story.peers.insert(other, "127.0.0.1:6000".parse().expect("an address"));
+    let goes_on = |number| Received { peer: other, ..received(TRIP - 1_000 * MS + 10 * MS * number, number) };
+    story.received.extend((0..130).map(goes_on));
+    story.received.sort_by_key(|received| received.at);
+    story
+}
+
+fn heard(at: At) -> Heard {
+    let (peer, message_type) = (PeerId::none(), MessageType::Command);
+    Heard { at, peer, message_type, age: None, on_the_way: 0, bytes: 8 }
+}
+
+/// A watchdog of commands trips at the end of the story.
+fn watches(story: &mut Story, watched: &str) {
+    let fields = json!({ "change": "tripped", "watched": watched });
+    story.events.push((TRIP, json!({ "event": "Watchdog", "fields": fields })));
+}
+
+#[test]
+fn a_peer_that_goes_on_does_not_hide_the_one_that_is_silent() {
+    let told = |story: &Story| format!("{} {}", of(story)[0].name(), of(story)[0].sentence);
+    // The watchdog waits for what only the silent one sends, or names it.
+    for watched in ["command", "command.3 of arm", &format!("anything of {}", PeerId::none())] {
+        let mut story = with_another_peer(silence());
+        story.heard.push(heard(TRIP - 102 * MS));
+        watches(&mut story, watched);
+        assert!(
+            told(&story).starts_with("peer silent") && told(&story).contains(PEER),
+            "{watched}: {}",
+            told(&story)
+        );
+    }
+    // Somebody has asked for the file.
+    let mut story = with_another_peer(silence());
+    story.received.iter_mut().filter(|of| of.peer == PeerId::none()).for_each(|of| of.at -= 300 * MS);
+    story.received.sort_by_key(|received| received.at);
+    story.incident.insert("cause".into(), "signal".into());
+    assert!(told(&story).starts_with("peer silent") && told(&story).contains(PEER), "{}", told(&story));
+    let fields = json!({ "peer": PeerId::none().to_string(), "reason": "closed_by_peer" });
+    story.events.push((TRIP - 400 * MS, json!({ "event": "PeerDisconnected", "fields": fields })));
+    assert!(names(&story).is_empty(), "it has said goodbye");
+}
+
+/// Its heartbeats come: its program hangs, or it has nothing to say.
+#[test]
+fn a_peer_that_is_alive_but_sends_no_commands_is_named() {
+    let alive = |lost: u64, until: u64| {
+        let mut story = silence();
+        story.heard.push(heard(TRIP - 102 * MS));
+        let heartbeats = (1..).map(|n| received(TRIP - 102 * MS + 100 * MS * n, 449 + n + lost * n));
+        story.received.extend(heartbeats.take_while(|of| of.at < TRIP + until * MS));
+        story.sent.push((TRIP + 300 * MS, PeerId::none(), 1));
+        watches(&mut story, "command");
+        story
+    };
+    let story = alive(0, 300);
+    assert_eq!(names(&story), ["sender stopped"]);
+    let sentence = &of(&story)[0].sentence;
+    assert!(
+        sentence.contains("no command for 102.0 ms") && sentence.contains("until the record ends"),
+        "{sentence}"
+    );
+    let mut story = alive(0, 300);
+    story.heard.push(heard(TRIP + 250 * MS));
+    assert!(of(&story)[0].sentence.contains("The next one came 250.0 ms after the trip"));
+    assert_eq!(names(&alive(0, 1)), ["peer stopped or network cut"], "one heartbeat, and then nothing");
+    assert!(!names(&alive(1, 300)).contains(&"sender stopped"), "what is missing may have been commands");
+}

@@ -7,6 +7,7 @@ use super::super::story::{At, LATE, LONG, Received, Story};
 use super::super::words::span;
 use super::cause::{Cause, Kind};
 use super::counts::{number, sum};
+use super::sender::suspect;
 
 /// The clock was set, and did not only drift, if it has moved by this.
 const STEP_US: f64 = 20_000.0;
@@ -46,7 +47,7 @@ pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
     let dropped =
         (dropped >= 10.0).then(|| format!("{dropped:.0} messages that waited for a handler were dropped"));
     // Only what the driver did during the silence can have made it long.
-    let last = story.received.iter().rev().map(|received| received.at).find(|at| *at <= story.cause_at);
+    let last = suspect(story).and_then(|peer| story.silence_of(peer)).map(|(last, _)| last);
     let since = last.filter(|_| story.has_tripped()).unwrap_or(0);
     let busy = story.busy.iter().filter(|(at, busy)| story.is_near(at + busy) && at + busy >= since);
     let busy = busy.max_by_key(|(_, busy)| *busy);
