@@ -393,6 +393,28 @@ fn what_listen_printed_is_sent_again_with_its_pace() {
     assert_eq!(both.code, 2, "{}", both.stderr);
 }
 
+#[cfg(unix)] // has signals
+#[test]
+fn a_long_pause_of_a_recording_is_told() {
+    let mut listener = Listener::start(&[]);
+    let mut send = command(&["send", &listener.address, "--timed"]);
+    let send = send.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut send = send.expect("the binary is built");
+    run(&["send", &listener.address, "1"]);
+    let line = listener.line();
+    let at = line.rfind("\"received\":").expect("a message");
+    let later = format!("{}\"received\":9e9}}\n", &line[..at]);
+    let mut input = send.stdin.take().expect("it is piped");
+    std::io::Write::write_all(&mut input, (line + &later).as_bytes()).expect("it reads");
+    let mut notes = std::io::BufReader::new(send.stderr.take().expect("it is piped"));
+    let mut note = String::new();
+    while !note.contains("the next message is due in ") {
+        assert_ne!(std::io::BufRead::read_line(&mut notes, &mut note).expect("text"), 0, "{note}");
+    }
+    signal("-INT", send.id());
+    assert_eq!(finished(send).code, 0, "{note}");
+}
+
 #[test]
 fn files_that_are_no_recordings_are_told() {
     let folder = Folder::new("replay-wrong");

@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::latency::{Latencies, Percentiles};
+use crate::tools::output;
 
 /// A sleeping thread wakes late by up to this time or so. For the rest it watches the clock, so that it is not late.
 const WATCH_CLOCK: Duration = Duration::from_micros(200);
+
+/// A longer pause of a recording is told: otherwise the program would seem to hang.
+const LONG: Duration = Duration::from_secs(5);
 
 /// The times at which recorded messages are due.
 #[derive(Debug)]
@@ -32,6 +36,10 @@ impl Timed {
         // A recording of centuries is none: it would wait for ever.
         let after = Duration::try_from_secs_f64(after.as_secs_f64() / self.speed).unwrap_or(Duration::MAX);
         self.due = start.checked_add(after).unwrap_or(self.due).max(self.due);
+        let pause = self.due.saturating_duration_since(Instant::now());
+        if pause >= LONG {
+            output::note(format_args!("the next message is due in {pause:.0?}"));
+        }
         loop {
             let left = self.due.saturating_duration_since(Instant::now());
             if left.is_zero() || interrupt.is_asked() {
