@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
-use support::{Listener, command, run};
+use support::{Folder, Listener, command, run};
 
 /// A running `watch`. It is killed when dropped.
 struct Watch {
@@ -88,6 +88,27 @@ fn several_links_are_shown_also_one_that_starts_later() {
     }
     let text = watch.get("/metrics");
     assert!(text.contains(&format!("link=\"watch of {later}\"")), "{text}");
+}
+
+#[test]
+fn what_cannot_be_watched_is_refused_with_what_would_be_right() {
+    let page = ["--page", "127.0.0.1:0"];
+    let classic = run(&[&["watch", "127.0.0.1:9", "--wire", "classic"], &page[..]].concat());
+    assert_eq!(classic.code, 2, "{classic:?}");
+    assert!(classic.stderr.contains("the classic wire has no heartbeats"), "{classic:?}");
+    let nothing = run(&[&["watch"], &page[..]].concat());
+    assert_eq!(nothing.code, 2, "{nothing:?}");
+    assert!(nothing.stderr.contains("there is no endpoint: give ENDPOINT"), "{nothing:?}");
+}
+
+#[test]
+fn the_endpoint_may_be_that_of_the_settings_and_its_name_may_be_long() {
+    let folder = Folder::new("watch");
+    let host = format!("{}.invalid:9000", "x".repeat(63));
+    let settings = folder.file("long.toml", &format!("endpoint = \"{host}\"\n"));
+    let watch = Watch::start(&["--config", &settings]);
+    let found: Value = serde_json::from_str(&watch.get("/statistics")).expect("JSON");
+    assert_eq!(found["links"][0]["endpoint"], host, "{found}");
 }
 
 #[test]

@@ -11,9 +11,11 @@ use tautline::{
     UdpInterface,
 };
 
+use tautline_proto::wire::native::MAX_NAME;
+
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
-use crate::tools::link::{LinkArgs, called, no_connection, open};
+use crate::tools::link::{LinkArgs, called, no_connection, open, with_heartbeats};
 use crate::tools::output;
 use crate::tools::pace::Pace;
 
@@ -35,8 +37,8 @@ Examples:
   tautline watch --demo
   tautline watch plant.local:9000 --page 0.0.0.0:9465")]
 pub(crate) struct Args {
-    /// The servers to watch: host:port, [ipv6]:port or host (port 8080)
-    #[arg(value_parser = called, required_unless_present = "demo", value_name = "ENDPOINT")]
+    /// The servers to watch: host:port, [ipv6]:port or host (port 8080) [default: `endpoint` in the settings]
+    #[arg(value_parser = called, value_name = "ENDPOINT")]
     endpoints: Vec<Endpoint>,
     /// Watch a plant and a controller that this program runs, on a network that loses 1 % of all datagrams
     #[arg(long, conflicts_with = "endpoints")]
@@ -55,8 +57,10 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let (links, demo) = if args.demo {
         let demo = Demo::start()?;
         (demo.links.to_vec(), Some(demo))
+    } else if args.endpoints.is_empty() {
+        (vec![watched(args, None)?], None)
     } else {
-        let links = args.endpoints.iter().map(|endpoint| watched(args, endpoint));
+        let links = args.endpoints.iter().map(|endpoint| watched(args, Some(endpoint)));
         (links.collect::<Result<Vec<_>, _>>()?, None)
     };
     let interrupt = Interrupt::install()?;
@@ -76,9 +80,13 @@ fn said(problem: &str) -> String {
 }
 
 /// Opens a client that only watches.
-fn watched(args: &Args, endpoint: &Endpoint) -> Result<UdpInterface, Failure> {
-    let config = args.link.config_of(Role::Client, Some(endpoint))?;
-    let name = config.name.clone().unwrap_or_else(|| format!("watch of {endpoint}"));
+fn watched(args: &Args, endpoint: Option<&Endpoint>) -> Result<UdpInterface, Failure> {
+    let config = with_heartbeats(args.link.config_of(Role::Client, endpoint)?)?;
+    let name = config.name.clone().unwrap_or_else(|| {
+        let mut name = format!("watch of {}", config.endpoint.as_deref().unwrap_or_default());
+        name.truncate(name.floor_char_boundary(MAX_NAME));
+        name
+    });
     // The server may start later. What it sends to all is counted, and read by nobody.
     open(config.name(name).connect_timeout(Duration::ZERO).inbox_capacity(0), |_| {})
 }

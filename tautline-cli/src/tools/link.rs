@@ -158,6 +158,16 @@ impl LinkArgs {
     }
 }
 
+/// Refuses the wire that has no heartbeats, for subcommands that show what heartbeats measure.
+pub(crate) fn with_heartbeats(config: Config) -> Result<Config, Failure> {
+    if config.wire == Some(Wire::Classic) {
+        let sentence = "the classic wire has no heartbeats that measure the link: use `tautline ping --wire classic`, whose \
+                        other end is `tautline listen --reply`";
+        return Err(Failure::usage(sentence));
+    }
+    Ok(config)
+}
+
 const fn name_of(role: Role) -> &'static str {
     match role {
         Role::Server => "server",

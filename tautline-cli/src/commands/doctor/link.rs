@@ -9,7 +9,7 @@ use tautline::{ConnectionState, Endpoint, MessageType, PathStats, PeerInfo, Role
 use crate::tools::exit::{Exit, Failure};
 use crate::tools::interrupt::Interrupt;
 use crate::tools::latency::{Latencies, Percentiles, show_us};
-use crate::tools::link::{LinkArgs, open};
+use crate::tools::link::{LinkArgs, open, with_heartbeats};
 use crate::tools::output::{self, BOLD, Styled};
 
 /// How long to measure. The server's heartbeats bring the round trips; by then the size of the path is found, too.
@@ -48,12 +48,7 @@ struct LinkFindings {
 
 /// Connects to a server, measures, and prints what was found.
 pub(super) fn examine(target: &Endpoint, link: &LinkArgs, as_json: bool) -> Result<Exit, Failure> {
-    let config = link.config_of(Role::Client, Some(target))?;
-    if config.wire == Some(Wire::Classic) {
-        let sentence = "the classic wire has no heartbeats that measure the link: use `tautline ping --wire classic`, whose \
-                        other end is `tautline listen --reply`";
-        return Err(Failure::usage(sentence));
-    }
+    let config = with_heartbeats(link.config_of(Role::Client, Some(target))?)?;
     let interface = open(config, |_| {})?;
     let interrupt = Interrupt::install()?;
     let found = measure(target, &interface, &interrupt);
