@@ -1,11 +1,12 @@
 //! Checks that a message in steady state allocates nothing, on either side.
 //!
-//! The allocator of this test program counts the allocations of all threads.
+//! The allocator of this test program counts the allocations of all threads, and of each thread.
 #![allow(unsafe_code)] // a counting allocator
 
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,15 +17,25 @@ use tautline::{
     Watchdog, Wire,
 };
 
-/// The system's allocator, with a counter.
+/// The system's allocator, with counters.
 struct CountingAllocator;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
+thread_local! {
+    static OF_THIS_THREAD: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    // A thread that ends has none any more.
+    let _ = OF_THIS_THREAD.try_with(|count| count.set(count.get() + 1));
+}
+
 // SAFETY: each call is passed on to the system's allocator unchanged.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
@@ -35,7 +46,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count();
         // SAFETY: the caller keeps the contract of this function, which is that of the system's allocator.
         unsafe { System.realloc(memory, layout, size) }
     }
@@ -55,12 +66,17 @@ const COUNTED: u64 = if cfg!(windows) { 2_000 } else { 20_000 };
 const ROUNDS: usize = 5;
 
 /// Returns the number of allocations that `step` makes in steady state: 0 if there is a round without any.
-fn allocations(mut step: impl FnMut()) -> u64 {
+fn allocations(step: impl FnMut()) -> u64 {
+    counted(step, || ALLOCATIONS.load(Ordering::Relaxed))
+}
+
+/// As [`allocations`], by this count.
+fn counted(mut step: impl FnMut(), count: impl Fn() -> u64) -> u64 {
     (0..WARM_UP).for_each(|_| step());
     let mut round = || {
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        let before = count();
         (0..COUNTED).for_each(|_| step());
-        ALLOCATIONS.load(Ordering::Relaxed) - before
+        count() - before
     };
     (0..ROUNDS).map(|_| round()).find(|&count| count == 0).unwrap_or_else(round)
 }
@@ -188,4 +204,35 @@ fn a_message_in_steady_state_allocates_nothing() {
         });
         assert_eq!(sealed, 0, "sealed with a key");
     }
+
+    // The threads that write the files allocate. The one that drives does not.
+    let folder = std::env::temp_dir().join(format!("tautline-allocations-{}", std::process::id()));
+    let config = server_config(Wire::Native).black_box_dir(&folder).record(folder.join("run.mcap"));
+    let config = config.black_box("1MiB");
+    let (server, mut driver) = UdpInterface::caller_driven(config).expect("a valid configuration");
+    driver.connect().expect("possible");
+    let client = std::thread::scope(|scope| {
+        let connected = scope.spawn(|| common::client(client_config(&server)));
+        while !connected.is_finished() {
+            driver.turn(Some(Duration::from_millis(1)));
+        }
+        connected.join().expect("it connects")
+    });
+    sent = 0;
+    let recorded = counted(
+        || {
+            client.send(&payload, &command).expect("connected");
+            while driver.turn(None) == 0 {}
+            sent += 1;
+            if sent % 100 == 0 {
+                // A debug build writes more slowly than it sends. What waits takes memory.
+                std::thread::sleep(Duration::from_millis(8));
+            }
+        },
+        || OF_THIS_THREAD.with(Cell::get),
+    );
+    assert_eq!(recorded, 0, "with a black box and a recording");
+    drop(client);
+    drop((driver, server));
+    std::fs::remove_dir_all(&folder).expect("this test created it");
 }

@@ -81,8 +81,19 @@ impl Message {
         let len = variable_len(message);
         let mut parts = pool.take(len).unwrap_or_else(|| Parts::empty(arrival));
         parts.bytes.reserve(len);
-        parts.set(message, arrival);
+        parts.set(message, &arrival);
         Self { parts: Some(parts), pool: Arc::clone(pool) }
+    }
+
+    /// Copies a borrowed message over this one, into the same memory.
+    #[inline]
+    pub(crate) fn replace(&mut self, message: &MessageRef<'_>, arrival: &Arrival) {
+        self.parts.as_mut().expect("taken only when the message is dropped").set(message, arrival);
+    }
+
+    /// How many bytes of variable length fit in without an allocation.
+    pub(crate) const fn capacity(&self) -> usize {
+        self.parts().capacity()
     }
 
     const fn parts(&self) -> &Parts {

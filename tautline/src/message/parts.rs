@@ -82,7 +82,7 @@ impl Parts {
 
     /// Copies a message in. Field by field: the parts stay where they are.
     #[cfg_attr(target_os = "linux", allow(unsafe_code), unsafe(link_section = "tautline_usual"))]
-    pub(super) fn set(&mut self, message: &MessageRef<'_>, arrival: Arrival) {
+    pub(super) fn set(&mut self, message: &MessageRef<'_>, arrival: &Arrival) {
         let bytes = &mut self.bytes;
         bytes.clear();
         self.message_type = message.message_type;
@@ -99,7 +99,7 @@ impl Parts {
         self.identity = message.identity.map(|text| append(bytes, text.as_bytes()));
         self.message_id = append_id(bytes, &message.message_id);
         self.correlation_id = message.correlation_id.as_ref().map(|id| append_id(bytes, id));
-        self.arrival = arrival;
+        self.arrival = *arrival;
     }
 }
 

@@ -5,6 +5,7 @@
 //! messages, so that viewers know the fields.
 
 mod json_text;
+mod queue;
 mod reader;
 mod recorder;
 mod session;

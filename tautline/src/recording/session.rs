@@ -6,28 +6,21 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tautline_proto::MessageRef;
 
+use super::queue::{Batch, Offered, Queue};
 use super::recorder::{Counts, RecordError, Recorder, RecordingFiles, numbered};
 use super::view::MessageView;
-use crate::config::InboxPolicy;
 use crate::message::Arrival;
 use crate::message::pool::Pool;
-use crate::receiving::inbox::{Inbox, ReceiveError};
-use crate::receiving::waiting::Limits;
 use crate::sync::driver_flags::DriverFlags;
-use crate::sync::latches::Latches;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock, park_until, wait_for};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, park_until, wait_for};
 
-/// The most messages and bytes that wait to be written.
-const MOST_WAITING: usize = if cfg!(test) { 1_000 } else { 65_536 };
-const MOST_WAITING_BYTES: usize = 64 << 20;
-
-/// The thread looks around at least this often.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The thread writes what waits at least this often.
+const WRITE_EVERY: Duration = Duration::from_millis(20);
 
 /// What an interface has recorded since it connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,17 +36,23 @@ pub struct RecordingStatus {
 
 /// The recording of an interface. Off at first; each connection with a file turns it on.
 pub(crate) struct Recording {
-    queue: Arc<Inbox>,
+    waiting: Arc<Waiting>,
     /// Its `records` says whether the driver offers messages.
     flags: Arc<DriverFlags>,
     present: Mutex<Option<Present>>,
 }
 
+/// What the driver and the thread that writes share.
+struct Waiting {
+    queue: Queue,
+    /// How many messages of the present file were written, and how many were not. Order: relaxed; they guard nothing.
+    recorded: AtomicU64,
+    not_recorded: AtomicU64,
+}
+
 /// The present recording, or the last one.
 struct Present {
     path: PathBuf,
-    /// What the queue had counted before: taken and dropped.
-    before: [u64; 2],
     thread: Option<JoinHandle<()>>,
 }
 
@@ -64,15 +63,28 @@ impl fmt::Debug for Recording {
 }
 
 impl Recording {
-    pub(crate) fn new(pool: Arc<Pool>, latches: Arc<Latches>, flags: Arc<DriverFlags>) -> Self {
-        let queue = Arc::new(Inbox::new(pool, latches));
-        Self { queue, flags, present: Mutex::new(None) }
+    pub(crate) fn new(pool: Arc<Pool>, flags: Arc<DriverFlags>) -> Self {
+        let queue = Queue::new(pool);
+        let waiting = Waiting { queue, recorded: AtomicU64::new(0), not_recorded: AtomicU64::new(0) };
+        Self { waiting: Arc::new(waiting), flags, present: Mutex::new(None) }
     }
 
     /// Offers a message to the file. Called while there is one.
     #[inline(never)] // keeps this code out of the path of interfaces without a recording
     pub(crate) fn offer(&self, message: &MessageRef<'_>, arrival: &Arrival) {
-        self.queue.offer(message, *arrival, Limits::NONE);
+        match self.waiting.queue.offer(message, arrival) {
+            Offered::Waits => {}
+            Offered::HalfFull => self.wake(),
+            Offered::Dropped => self.waiting.count_dropped(1),
+        }
+    }
+
+    /// Lets the thread write now.
+    #[cold]
+    fn wake(&self) {
+        if let Some(Present { thread: Some(thread), .. }) = &*lock(&self.present) {
+            thread.thread().unpark();
+        }
     }
 
     /// Begins a file: for `run.mcap`, one such as `run-1795965519400.mcap`, with the time in milliseconds.
@@ -82,17 +94,18 @@ impl Recording {
             std::fs::create_dir_all(folder).map_err(|error| RecordError { path: path.clone(), error })?;
         }
         let recorder = Recorder::open(RecordingFiles { path: path.clone(), ..RecordingFiles::default() })?;
-        self.queue.open(MOST_WAITING, MOST_WAITING_BYTES, InboxPolicy::DropOldest);
-        let before = self.counts();
+        for count in [&self.waiting.recorded, &self.waiting.not_recorded] {
+            count.store(0, Ordering::Relaxed);
+        }
         self.flags.records.store(true, Ordering::Relaxed);
-        let (queue, flags) = (Arc::clone(&self.queue), Arc::clone(&self.flags));
-        let write = move || write(recorder, &queue, &flags.records, before[1]);
+        let (waiting, flags) = (Arc::clone(&self.waiting), Arc::clone(&self.flags));
+        let write = move || write(recorder, &waiting, &flags.records);
         let thread = thread::Builder::new().name("tautline-record".to_owned()).spawn(write);
         let thread = thread.map_err(|error| {
             self.flags.records.store(false, Ordering::Relaxed);
             RecordError { path: path.clone(), error }
         })?;
-        *lock(&self.present) = Some(Present { path, before, thread: Some(thread) });
+        *lock(&self.present) = Some(Present { path, thread: Some(thread) });
         Ok(())
     }
 
@@ -101,47 +114,67 @@ impl Recording {
         self.flags.records.store(false, Ordering::Relaxed);
         let thread = lock(&self.present).as_mut().and_then(|present| present.thread.take());
         if let Some(thread) = thread {
+            thread.thread().unpark();
             // One that panicked is a bug of ours. The connection ends all the same.
             wait_for(thread);
         }
-        self.queue.close();
-    }
-
-    /// What the queue has counted: messages taken, and dropped.
-    fn counts(&self) -> [u64; 2] {
-        let stats = self.queue.stats();
-        [stats.taken, stats.dropped.total()]
+        // What came after the file could not be written any more.
+        let mut left = Batch::default();
+        self.waiting.queue.exchange(&mut left);
+        self.waiting.count_dropped(left.messages().len());
     }
 
     pub(crate) fn status(&self) -> Option<RecordingStatus> {
-        let present = lock(&self.present);
-        let Present { path, before, .. } = present.as_ref()?;
-        let [recorded, not_recorded] = self.counts();
-        let path = path.clone();
-        Some(RecordingStatus { path, recorded: recorded - before[0], not_recorded: not_recorded - before[1] })
+        let path = lock(&self.present).as_ref()?.path.clone();
+        let Waiting { recorded, not_recorded, .. } = &*self.waiting;
+        let [recorded, not_recorded] = [recorded, not_recorded].map(|count| count.load(Ordering::Relaxed));
+        Some(RecordingStatus { path, recorded, not_recorded })
+    }
+}
+
+impl Waiting {
+    #[cold]
+    fn count_dropped(&self, messages: usize) {
+        self.not_recorded.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Writes all messages of a batch, and counts those that were.
+    fn write(&self, recorder: &mut Recorder, batch: &Batch) -> Result<(), RecordError> {
+        for (written, message) in batch.messages().iter().enumerate() {
+            if let Err(error) = recorder.write(&MessageView::of(message), &|| self.counts()) {
+                self.count_dropped(batch.messages().len() - written);
+                return Err(error);
+            }
+            self.recorded.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// What the file says at its end.
+    fn counts(&self) -> Counts {
+        let missed = self.not_recorded.load(Ordering::Relaxed);
+        Counts::from([("not_recorded".to_owned(), missed.to_string())])
     }
 }
 
 /// Writes messages until the recording is turned off and none waits any more.
-fn write(mut recorder: Recorder, queue: &Inbox, is_on: &AtomicBool, dropped_before: u64) {
-    let counts = || {
-        let missed = queue.stats().dropped.total() - dropped_before;
-        Counts::from([("not_recorded".to_owned(), missed.to_string())])
-    };
+fn write(mut recorder: Recorder, waiting: &Waiting, is_on: &AtomicBool) {
+    let mut batch = Batch::default();
     let written = loop {
         let was_on = is_on.load(Ordering::Relaxed);
-        let received = queue.receive_within(Some(LOOK_EVERY), &mut |deadline, _| park_until(deadline));
-        let result = match received {
-            Ok(message) => recorder.write(&MessageView::of(&message), &counts).and_then(|()| recorder.turn()),
-            Err(ReceiveError::TimedOut) if was_on => recorder.turn(),
-            Err(_) => break recorder.finish(counts()).map(drop),
-        };
+        waiting.queue.exchange(&mut batch);
+        let result = waiting.write(&mut recorder, &batch).and_then(|()| recorder.turn());
         if result.is_err() {
             break result;
         }
+        batch.clear();
+        if !was_on {
+            break recorder.finish(waiting.counts()).map(drop);
+        }
+        park_until(Some(Instant::now() + WRITE_EVERY));
     };
     if let Err(error) = written {
-        // From now on nothing is recorded. What still waits is counted when the queue is closed.
+        // From now on nothing is recorded. What still waits is counted when the recording ends.
         is_on.store(false, Ordering::Relaxed);
         tracing::error!(%error, "the recording has ended, because its file cannot be written");
     }
@@ -156,7 +189,7 @@ mod tests {
     #[test]
     fn what_comes_faster_than_it_is_written_is_counted() {
         let folder = std::env::temp_dir().join(format!("tautline-record-fast-{}", std::process::id()));
-        let recording = Recording::new(Arc::new(Pool::new()), Arc::default(), Arc::default());
+        let recording = Recording::new(Arc::new(Pool::new()), Arc::default());
         assert_eq!(recording.status(), None);
         recording.begin(&folder.join("fast.mcap"), 7).expect("a file");
         let (message, arrival) =

@@ -104,7 +104,7 @@ impl Shared {
         let watchdogs = Arc::new(Watchdogs::new(clock, tell, Arc::clone(&flags)));
         let latches = || Arc::clone(&watchdogs.latches);
         // Nothing that was handed out is taken back.
-        let recording = Recording::new(Arc::clone(&pool), Arc::default(), Arc::clone(&flags));
+        let recording = Recording::new(Arc::clone(&pool), Arc::clone(&flags));
         Self {
             config: Mutex::new(config),
             role,
