@@ -318,7 +318,11 @@ impl Story {
             let what = if command.is_some() { "command" } else { "message" };
             let age = age
                 .map_or_else(String::new, |age| format!(", at most {:.1} ms old", age.as_secs_f64() * 1e3));
-            lines.push(format!("last {what} received: {}, from {peer}, {bytes} bytes{age}", self.when(*at)));
+            lines.push(format!(
+                "last {what} received: {}, from {peer}, {}{age}",
+                self.when(*at),
+                counted(*bytes as u64, "byte")
+            ));
         }
         if let Some(received) = self.received.iter().rev().find(|received| until(&received.at)) {
             lines.push(format!("last datagram received: {}, from {}", self.when(received.at), received.peer));

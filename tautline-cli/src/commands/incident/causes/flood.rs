@@ -29,7 +29,7 @@ pub(super) fn flood(story: &Story) -> Option<Cause> {
     let sentence = format!(
         "{count} datagrams of strangers were dropped within {:.1} s, beside {meanwhile} of peers; the last came from {from} ({})",
         time as f64 / 1e9,
-        reason.name(),
+        reason.explanation(),
     );
     Some(Cause::new(Kind::Flood, sentence))
 }

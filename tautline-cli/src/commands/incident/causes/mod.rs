@@ -20,11 +20,11 @@ pub(super) use self::cause::Cause;
 use self::cause::Kind;
 use self::connecting::not_connected;
 use self::flood::{flood, flood_of_a_peer};
-use self::network::{loss_burst, network_delay, path_shrunk};
+use self::network::{loss_burst, network_delay, path_shrunk, too_old};
 use self::silence::{held_up, silence};
 use self::this_end::{
-    called_late, clock_step, driver_late, handler_panic, kernel_buffer_full, outpaced, slow_handler,
-    slow_reader,
+    called_late, clock_step, driver_late, dropped_here, handler_panic, kernel_buffer_full, outpaced,
+    slow_handler, slow_reader,
 };
 use super::story::Story;
 
@@ -43,10 +43,12 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
         silence,
         loss_burst,
         network_delay,
+        too_old,
     ];
     let mut found: Vec<_> = rules.into_iter().filter_map(|rule| rule(story)).collect();
     if found.is_empty() {
-        return held_up(story).into_iter().chain(outpaced(story)).chain(called_late(story)).collect();
+        let rest = held_up(story).into_iter().chain(outpaced(story)).chain(called_late(story));
+        return rest.chain(dropped_here(story)).collect();
     }
     // A peer that sends so much is the reason why this end was too slow.
     if found.iter().any(|cause| TOO_SLOW.contains(&cause.kind)) {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::super::story::{Received, Story};
 use super::cause::{Cause, Kind};
-use super::counts::BURST;
+use super::counts::{BURST, number};
 use super::flood::flood_of_a_peer;
 use super::silence::{DELAY_NS, delayed_silence, ended_silence};
 use crate::tools::words::counted;
@@ -87,6 +89,25 @@ pub(super) fn loss_burst(story: &Story) -> Option<Cause> {
         && ended_silence(story)
             .is_some_and(|(peer, at)| gaps.iter().any(|(gap, of, _)| (*gap, *of) == (at, peer)));
     ((lost >= BURST || is_silence) && lost > dropped_here).then(|| Cause::new(Kind::LossBurst, sentence()))
+}
+
+/// Messages were dropped because their lifespan was over. If nothing else was found, their way or their sender takes too long all the time.
+pub(super) fn too_old(story: &Story) -> Option<Cause> {
+    let expired = |statistics: &Value| {
+        ["messages_dropped", "inbox_dropped", "handlers_dropped"]
+            .map(|dropped| number(&statistics[dropped], "expired"))
+            .iter()
+            .sum()
+    };
+    let expired = story.growth(expired);
+    let oldest =
+        story.heard.iter().filter(|heard| story.is_near(heard.at)).filter_map(|heard| heard.age).max();
+    let oldest = oldest.map_or_else(String::new, |age| {
+        format!("; the oldest that came was {:.1} ms old", age.as_secs_f64() * 1e3)
+    });
+    let sentence =
+        || format!("{expired:.0} messages were dropped because they were older than their lifespan{oldest}");
+    (expired >= if story.has_tripped() { 1.0 } else { 10.0 }).then(|| Cause::new(Kind::TooOld, sentence()))
 }
 
 /// Messages came much later than others of the same peer, though they were read at once. If a watchdog tripped, this counts if the

@@ -366,3 +366,38 @@ fn a_peer_that_is_alive_but_sends_no_commands_is_named() {
     assert_eq!(names(&alive(0, 1)), ["peer stopped or network cut"], "one heartbeat, and then nothing");
     assert!(!names(&alive(1, 300)).contains(&"sender stopped"), "what is missing may have been commands");
 }
+
+/// Each command comes, but too late: a watchdog does not count what is dropped.
+#[test]
+fn messages_that_are_too_old_are_named() {
+    let mut story = silence();
+    story
+        .received
+        .extend((450..500).map(|number| received(TRIP - 100 * MS + 2 * MS * (number - 450), number)));
+    let old = |at| Heard { age: Some(std::time::Duration::from_millis(70)), ..heard(at) };
+    story.heard.extend((0..500).map(|number| old(TRIP - 2 * MS * number)));
+    story.heard.reverse();
+    watches(&mut story, "command");
+    assert!(names(&story).is_empty());
+    story.statistics.push((TRIP, json!({ "messages_dropped": { "expired": 500 } })));
+    assert_eq!(names(&story), ["messages too old"]);
+    assert!(
+        of(&story)[0].sentence.contains("the oldest that came was 70.0 ms old"),
+        "{}",
+        of(&story)[0].sentence
+    );
+}
+
+#[test]
+fn what_this_end_drops_is_named_if_nothing_else_was_found() {
+    let mut story = silence();
+    story
+        .received
+        .extend((450..500).map(|number| received(TRIP - 100 * MS + 2 * MS * (number - 450), number)));
+    let dropped = json!({ "not_owner": 50, "latched": 900, "superseded": 900 });
+    story.statistics.push((TRIP, json!({ "messages_dropped": dropped })));
+    assert_eq!(names(&story), ["dropped here"]);
+    assert!(of(&story)[0].sentence.starts_with("50 datagrams or messages"), "{}", of(&story)[0].sentence);
+    story.statistics.push((TRIP, json!({ "messages_dropped": dropped, "handler_panics": 1 })));
+    assert_eq!(names(&story), ["handler panic"]);
+}

@@ -1,12 +1,12 @@
 //! What was too slow at this end: a handler, the kernel's buffer, the driver, whoever calls `receive`; and its clock.
 
 use serde_json::Value;
-use tautline::MessageType;
+use tautline::{DropReason, MessageType};
 
 use super::super::story::{At, LATE, LONG, Received, Story};
 use super::super::words::span;
 use super::cause::{Cause, Kind};
-use super::counts::{number, sum};
+use super::counts::{BURST, number, sum};
 use super::sender::suspect;
 
 /// The clock was set, and did not only drift, if it has moved by this.
@@ -159,6 +159,24 @@ fn behind(story: &Story, reader: &str, waiting: &str) -> Option<String> {
     };
     let reader = event["fields"]["reader"].as_str()?;
     Some(format!("{reader} fell behind {}, and {waiting:.0} messages waited for it", story.when(at)))
+}
+
+/// Used if nothing else was found: what came was dropped here, such as messages of a stream that another peer owns.
+pub(super) fn dropped_here(story: &Story) -> Option<Cause> {
+    // A latch drops messages because it has tripped.
+    let is_cause = |reason: &DropReason| ![DropReason::Superseded, DropReason::Latched].contains(reason);
+    let counts = DropReason::ALL.iter().filter(|reason| is_cause(reason)).map(|reason| {
+        let dropped = |statistics: &Value| {
+            ["messages_dropped", "datagrams_dropped"]
+                .map(|dropped| number(&statistics[dropped], reason.name()))
+                .iter()
+                .sum()
+        };
+        (story.growth(dropped), reason)
+    });
+    let (most, reason) = counts.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
+    let sentence = || format!("{most:.0} datagrams or messages were dropped here: {}", reason.explanation());
+    (most >= BURST as f64).then(|| Cause::new(Kind::DroppedHere, sentence()))
 }
 
 /// Used if nothing else was found: most messages were replaced by newer ones before anybody took them. That is no fault where only

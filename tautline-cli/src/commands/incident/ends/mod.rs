@@ -186,16 +186,20 @@ impl Ends {
 
     fn clocks(&self) -> String {
         let [first, second] = &self.ends;
-        let ahead = ms(self.offset.ahead);
-        let way = if ahead < 0.0 { "behind" } else { "ahead of" };
+        // Clocks may be hours apart.
+        let exact = |nanos: i64| match ms(nanos).abs() {
+            ms if ms < 10_000.0 => format!("{ms:.3} ms"),
+            ms => format!("{:.3} s", ms / 1e3),
+        };
+        let way = if self.offset.ahead < 0 { "behind" } else { "ahead of" };
         let error = self.offset.error.map_or_else(
             || "how exact that is, is not known: there are no datagrams in both directions".to_owned(),
-            |error| format!("give or take {:.3} ms", ms(error)),
+            |error| format!("give or take {}", exact(error)),
         );
         format!(
-            "The clock of {:?} is {:.3} ms {way} that of {:?}, {error}.",
+            "The clock of {:?} is {} {way} that of {:?}, {error}.",
             second.name,
-            ahead.abs(),
+            exact(self.offset.ahead),
             first.name
         )
     }
