@@ -105,7 +105,7 @@ impl Latencies {
     /// Returns the distribution in `count` buckets from the fastest to the slowest. The upper edge of each bucket is
     /// the same multiple of its lower edge.
     pub(crate) fn distribution(&self, count: usize) -> Vec<HistogramBucket> {
-        if self.count() == 0 {
+        if self.count() == 0 || count == 0 {
             return Vec::new();
         }
         let low = self.histogram.min().max(1) as f64;
@@ -236,6 +236,8 @@ mod tests {
             assert_eq!(buckets.iter().map(|bucket| bucket.count).sum::<u64>(), count);
             assert_eq!(buckets.len(), 20);
         }
+        // A narrow terminal has no room for a bar.
+        assert!(recorded([5]).distribution(0).is_empty());
     }
 
     #[test]

@@ -22,6 +22,9 @@ const WIDEST: usize = 100;
 const INDENT: usize = 13;
 const AFTER_CHART: usize = 19;
 
+/// The bars of a chart on a terminal that is too narrow for any.
+const FEWEST_BARS: usize = 8;
+
 /// The lines of the summary. As many events are shown as fit, but some in any case; `--json` has all of them.
 const ROWS: usize = 22;
 const FEWEST_EVENTS: usize = 4;
@@ -190,7 +193,7 @@ impl Summary {
         }
         // This line stands directly above its histogram.
         row("round trip", &self.latencies().percentiles().line());
-        for (name, chart) in self.charts(columns.saturating_sub(INDENT + AFTER_CHART)) {
+        for (name, chart) in self.charts(columns.saturating_sub(INDENT + AFTER_CHART).max(FEWEST_BARS)) {
             lines.push(format!("  {name:<width$}{chart}", width = INDENT - 2));
         }
         lines.push(String::new());
