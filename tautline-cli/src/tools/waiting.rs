@@ -67,24 +67,31 @@ impl ServerAway {
 /// Runs `wait`, and says what it waits for if that takes longer than a moment.
 pub(crate) fn while_waiting<T>(what: impl fmt::Display, wait: impl FnOnce() -> T) -> T {
     let mut what = Some(what.to_string());
-    telling(move || what.take(), wait)
+    let _is_waiting = tell(move || what.take());
+    wait()
 }
 
 /// Connects, and says what that waits for if it takes longer than a moment: a name, an address of this host, a route, or else the
 /// server.
 pub(crate) fn while_connecting<T>(interface: &UdpInterface, connect: impl FnOnce() -> T) -> T {
+    let _is_waiting = tell_what_connecting_awaits(interface);
+    connect()
+}
+
+/// Begins to say what `interface` waits for while it connects. See [`tell`]. This is not generic as its caller is: whatever starts a
+/// thread takes long to compile, and would be compiled for each closure that connects.
+fn tell_what_connecting_awaits(interface: &UdpInterface) -> mpsc::Sender<()> {
     let (config, mut events) = (interface.config(), interface.events());
     let server = config.endpoint.filter(|_| config.role == Some(Role::Client));
     let mut what = server.map(|server| server.to_string());
-    let news = move || {
+    tell(move || {
         while let Some(event) = events.next(Some(Duration::ZERO)) {
             if let Event::Waiting { missing } = event {
                 what = Some(awaited(&missing));
             }
         }
         what.take()
-    };
-    telling(news, connect)
+    })
 }
 
 /// What is missing, without what would help: if it does not come in time, the error says that.
@@ -104,9 +111,9 @@ fn awaited(missing: &ConnectError) -> String {
     }
 }
 
-/// Runs `wait`, and meanwhile says what it waits for, as soon as it takes longer than a moment.
-fn telling<T>(mut news: impl FnMut() -> Option<String> + Send + 'static, wait: impl FnOnce() -> T) -> T {
-    let (is_waiting, ended) = mpsc::channel::<()>();
+/// Begins to say what the program waits for, as soon as it waits for longer than a moment. It ends when the result is dropped.
+fn tell(mut news: impl FnMut() -> Option<String> + Send + 'static) -> mpsc::Sender<()> {
+    let (is_waiting, ended) = mpsc::channel();
     std::thread::spawn(move || {
         let mut pause = SOON;
         while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
@@ -114,9 +121,7 @@ fn telling<T>(mut news: impl FnMut() -> Option<String> + Send + 'static, wait: i
             pause = LOOK_EVERY;
         }
     });
-    let result = wait();
-    drop(is_waiting);
-    result
+    is_waiting
 }
 
 fn say(what: impl fmt::Display) {
