@@ -585,6 +585,13 @@ fn the_files_of_both_ends_say_which_way_lost_what() {
 fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     let folder = Folder::new("errors");
     let path = folder.0.join("text.mcap");
+    std::fs::write(folder.0.join("plant-1.part"), "a part").expect("written");
+    let refused = run(&["incident", folder.0.to_str().expect("text")]);
+    assert!(
+        refused.code == 2 && refused.stderr.contains("plant-1.part, which is being written"),
+        "{}",
+        refused.stderr
+    );
     std::fs::write(&path, "no black box").expect("written");
     let refused = run(&["incident", path.to_str().expect("text")]);
     assert_eq!(refused.code, 1);

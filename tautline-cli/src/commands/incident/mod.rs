@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let mut text = format!("{}What went wrong\n", story.doubt());
-    causes::told(&found).iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+    causes::told(&story, &found).iter().for_each(|line| text.push_str(&format!("  {line}\n")));
     text.push_str(&format!("\n{}", story.heading()));
     text.push_str(&format!("\nWhat came last before {}\n", story.cause()));
     story.last_things().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
@@ -128,14 +128,23 @@ fn written(path: &Path) -> Option<SystemTime> {
 
 /// Refuses a folder, such as that of --black-box, and names the newest file in it.
 fn folder(path: &Path) -> Failure {
-    let files = path.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let newest = files
-        .filter(|file| file.extension().is_some_and(|end| end == "mcap"))
-        .max_by_key(|file| written(file));
-    let (path, newest) = (path.display(), newest.map(|file| escaped(&file.to_string_lossy()).into_owned()));
-    Failure::usage(match newest {
-        Some(newest) => format!("{path} is a folder: name a file in it, such as {newest} (the newest)"),
-        None => format!("{path} is a folder, and no black box is in it: name the file of a black box"),
+    let newest = |end: &str| {
+        let files = path.read_dir().into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let newest = files
+            .filter(|file| file.extension().is_some_and(|of| of == end))
+            .max_by_key(|file| written(file));
+        newest.map(|file| escaped(&file.to_string_lossy()).into_owned())
+    };
+    let path = path.display();
+    Failure::usage(match (newest("mcap"), newest("part")) {
+        (Some(newest), _) => format!("{path} is a folder: name a file in it, such as {newest} (the newest)"),
+        (None, Some(part)) => format!(
+            "{path} is a folder, and no whole black box is in it. Name {part}, which is being written, or whose program ended before it was \
+             whole"
+        ),
+        (None, None) => {
+            format!("{path} is a folder, and no black box is in it: name the file of a black box")
+        }
     })
 }
 

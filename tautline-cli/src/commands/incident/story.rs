@@ -20,8 +20,10 @@ pub(super) type At = u64;
 /// How long before the cause of the file the causes are looked for.
 pub(super) const WINDOW: u64 = 3_000_000_000;
 
+const SECOND: u64 = 1_000_000_000;
+
 /// A file is written at most so long after its cause, unless the machine is too busy.
-const FOLLOWS: u64 = 1_000_000_000;
+const FOLLOWS: u64 = SECOND;
 
 /// For a control loop, a handler that runs for this time is slow, and so is a datagram that waits for it.
 pub(super) const LONG: u64 = 20_000_000;
@@ -217,6 +219,14 @@ impl Story {
         }
         let near = self.heard.iter().filter(|heard| self.is_near(heard.at));
         near.map(|heard| (heard.at, heard.peer, heard.on_the_way.abs_diff(quickest[&heard.peer]))).collect()
+    }
+
+    /// How far the record reaches back, if that is less than the time in which causes are looked for, and what came before was written
+    /// over.
+    pub(super) fn short_record(&self) -> Option<u64> {
+        let first = self.received.first()?.at;
+        let (begin, _) = self.statistics.first()?;
+        (self.is_near(first) && begin + SECOND < first).then(|| self.cause_at.saturating_sub(first))
     }
 
     /// When the record ends.

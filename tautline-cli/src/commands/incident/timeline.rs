@@ -39,7 +39,7 @@ pub(super) fn page(story: &Story, found: &[Cause]) -> String {
         .map(|(at, event)| format!("{}: {}", story.when(*at), told(event)));
     document(
         &format!("{}{}", story.doubt(), story.heading()),
-        &causes::told(found),
+        &causes::told(story, found),
         &picture(&lanes(story), story.cause_at, story.cause()),
         &[("What came last", story.last_things()), ("Events", events.collect())],
     )

@@ -20,13 +20,14 @@ pub(super) use self::cause::Cause;
 use self::cause::Kind;
 use self::connecting::not_connected;
 use self::flood::{flood, flood_of_a_peer};
-use self::network::{loss_burst, network_delay, path_shrunk, too_old};
+use self::network::{counted_loss, loss_burst, network_delay, path_shrunk, too_old};
 use self::silence::{held_up, silence};
 use self::this_end::{
     called_late, clock_step, driver_late, dropped_here, handler_panic, kernel_buffer_full, outpaced,
     slow_handler, slow_reader,
 };
 use super::story::Story;
+use super::words::span;
 
 /// Names what went wrong, the likeliest first.
 pub(super) fn of(story: &Story) -> Vec<Cause> {
@@ -47,7 +48,11 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
     ];
     let mut found: Vec<_> = rules.into_iter().filter_map(|rule| rule(story)).collect();
     if found.is_empty() {
-        let rest = held_up(story).into_iter().chain(outpaced(story)).chain(called_late(story));
+        let rest = counted_loss(story)
+            .into_iter()
+            .chain(held_up(story))
+            .chain(outpaced(story))
+            .chain(called_late(story));
         return rest.chain(dropped_here(story)).collect();
     }
     // A peer that sends so much is the reason why this end was too slow.
@@ -58,9 +63,12 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
 }
 
 /// The causes as lines of text. If there is none, the line says so.
-pub(super) fn told(found: &[Cause]) -> Vec<String> {
+pub(super) fn told(story: &Story, found: &[Cause]) -> Vec<String> {
     if found.is_empty() {
-        return vec!["The file shows no fault.".to_owned()];
+        let short = story.short_record().map(|reach| {
+            format!(" But its record reaches back for {} only: a larger `black_box` keeps more.", span(reach))
+        });
+        return vec!["The file shows no fault.".to_owned() + &short.unwrap_or_default()];
     }
     found.iter().map(|cause| format!("{}: {}", cause.name(), cause.sentence)).collect()
 }

@@ -91,6 +91,19 @@ pub(super) fn loss_burst(story: &Story) -> Option<Cause> {
     ((lost >= BURST || is_silence) && lost > dropped_here).then(|| Cause::new(Kind::LossBurst, sentence()))
 }
 
+/// Used if nothing else was found: the statistics have counted losses that lie before the record.
+pub(super) fn counted_loss(story: &Story) -> Option<Cause> {
+    story.short_record()?;
+    let lost = story.growth(|statistics| number(statistics, "lost")) - story.kernel_drops() as f64;
+    let sentence = || {
+        format!(
+            "the network lost {lost:.0} datagrams of peers on the way here. Only the statistics show that: the record does not reach back \
+             so far, and a larger `black_box` keeps more"
+        )
+    };
+    (lost >= BURST as f64).then(|| Cause::new(Kind::LossBurst, sentence()))
+}
+
 /// Messages were dropped because their lifespan was over. If nothing else was found, their way or their sender takes too long all the time.
 pub(super) fn too_old(story: &Story) -> Option<Cause> {
     let expired = |statistics: &Value| {

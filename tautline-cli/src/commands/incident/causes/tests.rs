@@ -401,3 +401,28 @@ fn what_this_end_drops_is_named_if_nothing_else_was_found() {
     story.statistics.push((TRIP, json!({ "messages_dropped": dropped, "handler_panics": 1 })));
     assert_eq!(names(&story), ["handler panic"]);
 }
+
+#[test]
+fn a_record_that_is_shorter_than_the_incident_says_so() {
+    let short = |lost: u64| {
+        let mut story = silence();
+        story.incident.insert("cause".into(), "signal".into());
+        story.received.iter_mut().for_each(|received| received.at = TRIP - 90 * MS + received.at % (80 * MS));
+        story.received.sort_by_key(|received| received.at);
+        (0..).zip(&mut story.received).for_each(|(number, received)| received.number = Some(number));
+        each_second(&mut story, 5, |n| json!({ "lost": if n < 4 { 0 } else { lost } }));
+        story
+    };
+    let story = short(60);
+    assert_eq!(names(&story), ["network loss"]);
+    assert!(of(&story)[0].sentence.contains("lost 60 datagrams"), "{}", of(&story)[0].sentence);
+    let mut story = short(0);
+    let told = super::told(&story, &of(&story));
+    assert!(
+        told[0].starts_with("The file shows no fault. But its record reaches back for 90.0 ms only"),
+        "{told:?}"
+    );
+    story.statistics.remove(0);
+    story.statistics.iter_mut().for_each(|(at, _)| *at = TRIP);
+    assert_eq!(super::told(&story, &of(&story)), ["The file shows no fault."], "there was nothing before");
+}

@@ -154,7 +154,11 @@ impl Ends {
         );
         text.push_str("\nWhat went wrong\n");
         self.causes().iter().for_each(|line| text.push_str(&format!("  {line}\n")));
-        for way in [self.way(0), self.way(1)] {
+        let ways = [self.way(0), self.way(1)];
+        if ways.iter().all(|way| way.sent == 0) {
+            text.push_str("\nThe two records have no time in common: a larger `black_box` keeps more.\n");
+        }
+        for way in ways {
             text.push('\n');
             text.push_str(&way.text(self.zero()));
         }
@@ -178,7 +182,7 @@ impl Ends {
     /// What each end shows for itself.
     fn causes(&self) -> Vec<String> {
         let of_end = |end: &End| {
-            let told = causes::told(&causes::of(&end.story)).into_iter();
+            let told = causes::told(&end.story, &causes::of(&end.story)).into_iter();
             told.map(|line| format!("{}: {line}", end.name)).collect::<Vec<_>>()
         };
         self.ends.iter().flat_map(of_end).collect()
