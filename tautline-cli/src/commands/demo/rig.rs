@@ -74,8 +74,10 @@ impl Rig {
     /// Simulates up to `now`. It checks the drive's time-out before every step.
     pub(super) fn advance(&mut self, now: Instant) {
         if now.saturating_duration_since(self.next_step()) > LONGEST_CATCH_UP {
-            // Skips the missing time: the release is moved instead.
-            self.released = now - self.step * self.steps;
+            // Skips the missing time: the release is moved instead, and so is a stop after it.
+            let released = now - self.step * self.steps;
+            self.stopped_at = self.stopped_at.map(|at| at + (released - self.released));
+            self.released = released;
         }
         while self.next_step() <= now {
             let at = self.next_step();
@@ -296,7 +298,11 @@ mod tests {
         let start = Instant::now();
         let mut rig = Rig::release(&SETTINGS, start);
         rig.advance(start + 100 * MS);
+        rig.stop(start + 100 * MS);
         rig.advance(start + 60_000 * MS);
         assert!(rig.elapsed() < Duration::from_millis(110));
+        // The summary tells the same time of the stop as the log of the events.
+        let stopped = rig.stopped_at().map(|at| at.saturating_duration_since(rig.released()));
+        assert_eq!(stopped, Some(100 * MS));
     }
 }
