@@ -205,6 +205,9 @@ fn every_codec_has_the_same_limit_of_depth() {
         }
         assert_eq!(encode(&nested(128)), too_deep);
     }
+    // A limit that no setting can raise is told as such.
+    let told = [EncodeError::TooDeep { max_depth: 127 }, EncodeError::TooDeep { max_depth: 32 }];
+    assert_eq!(told.map(|error| error.to_string().contains("raise it")), [false, true]);
     let text = nested(128).to_string();
     assert_eq!(Payload::json_text(&text), too_deep);
     assert_eq!(Payload::encoded(ContentType::Json, text), too_deep);
@@ -270,6 +273,7 @@ fn every_codec_has_the_same_limit_of_size() {
         assert!(encode(&"x".repeat(1_048_560)).is_ok());
         let error = encode(&"x".repeat(1_048_577));
         assert!(matches!(error, Err(EncodeError::TooLarge { max_size: 1_048_576, .. })), "{error:?}");
+        assert!(error.is_err_and(|error| error.to_string().ends_with(": send less at once")));
     }
     let error = Payload::json(&"x".repeat(65_526)).map(|payload| payload.fits(&PayloadLimits::default()));
     assert_eq!(

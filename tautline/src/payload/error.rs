@@ -82,6 +82,15 @@ impl fmt::Display for EncodeError {
             Self::NotFinite { path: None } => f.write_str(
                 "the value holds NaN or an infinity: a controller must not act on it, so it is not sent",
             ),
+            // The setting cannot be raised any more, and may be lower.
+            Self::TooDeep { max_depth } if *max_depth >= PayloadLimits::WIDEST.max_depth => write!(
+                f,
+                "the value is nested deeper than {max_depth}, the most that `max_depth` can be: make it flatter"
+            ),
+            Self::TooLarge { size, max_size } if *max_size >= PayloadLimits::WIDEST.max_size => write!(
+                f,
+                "the payload has {size} bytes, and `max_message_size` can be at most {max_size}: send less at once"
+            ),
             Self::TooDeep { max_depth } => {
                 write!(
                     f,
