@@ -206,7 +206,7 @@ impl<R> TakenInline<R> {
     }
 
     /// Puts the closure back, if it is out. Returns whether it was out.
-    #[inline]
+    #[inline(always)] // into `release`
     fn put_back(&mut self) -> bool {
         let was_out = std::mem::take(&mut self.is_out);
         if let Some(call) = self.call.take() {

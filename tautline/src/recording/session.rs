@@ -5,6 +5,7 @@
 //! counted.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,9 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, park_until,
 
 /// The thread writes what waits at least this often.
 const WRITE_EVERY: Duration = Duration::from_millis(20);
+
+/// If there are files with the same time, the file gets one of so many further numbers.
+const MOST_NUMBERS: i64 = 1_000;
 
 /// What an interface has recorded since it connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +93,11 @@ impl Recording {
 
     /// Begins a file: for `run.mcap`, one such as `run-1795965519400.mcap`, with the time in milliseconds.
     pub(crate) fn begin(&self, path: &Path, now_ms: i64) -> Result<(), RecordError> {
-        let path = numbered(path, &now_ms.to_string());
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| RecordError { path: path.clone(), error })?;
+            let path = numbered(path, &now_ms.to_string());
+            std::fs::create_dir_all(folder).map_err(|error| RecordError { path, error })?;
         }
-        let recorder = Recorder::open(RecordingFiles { path: path.clone(), ..RecordingFiles::default() })?;
+        let (path, recorder) = open(path, now_ms)?;
         for count in [&self.waiting.recorded, &self.waiting.not_recorded] {
             count.store(0, Ordering::Relaxed);
         }
@@ -157,6 +161,20 @@ impl Waiting {
     }
 }
 
+/// Creates the file with this number; if it is there, with the next one: other interfaces may record under the same name.
+fn open(path: &Path, number: i64) -> Result<(PathBuf, Recorder), RecordError> {
+    let create = |number: i64| {
+        let path = numbered(path, &number.to_string());
+        let files = RecordingFiles { path: path.clone(), ..RecordingFiles::default() };
+        Recorder::open(files).map(|recorder| (path, recorder))
+    };
+    let is_there = |file: &Result<_, RecordError>| {
+        file.as_ref().is_err_and(|problem| problem.error.kind() == ErrorKind::AlreadyExists)
+    };
+    let mut files = (number..number + MOST_NUMBERS).map(create);
+    files.find(|file| !is_there(file)).unwrap_or_else(|| create(number))
+}
+
 /// Writes messages until the recording is turned off and none waits any more.
 fn write(mut recorder: Recorder, waiting: &Waiting, is_on: &AtomicBool) {
     let mut batch = Batch::default();
@@ -185,6 +203,21 @@ mod tests {
     use super::super::RecordingReader;
     use super::*;
     use crate::tests::fixtures;
+
+    #[test]
+    fn interfaces_that_begin_at_the_same_time_record_into_files_of_their_own() {
+        let folder = std::env::temp_dir().join(format!("tautline-record-same-{}", std::process::id()));
+        let recordings = [(); 3].map(|()| Recording::new(Arc::new(Pool::new()), Arc::default()));
+        for recording in &recordings {
+            recording.begin(&folder.join("run.mcap"), 7).expect("a file");
+        }
+        let paths = recordings.each_ref().map(|recording| {
+            recording.end();
+            recording.status().expect("it was on").path
+        });
+        assert_eq!(paths, ["run-7.mcap", "run-8.mcap", "run-9.mcap"].map(|name| folder.join(name)));
+        std::fs::remove_dir_all(&folder).expect("this test created it");
+    }
 
     #[test]
     fn what_comes_faster_than_it_is_written_is_counted() {
