@@ -170,12 +170,12 @@ fn the_endpoint_of_the_settings_is_used_or_refused() {
     assert!(by_variable.stderr.contains("TAUTLINE_ENDPOINT"), "{}", by_variable.stderr);
 }
 
-/// Returns what bash completes after these words.
+/// Returns what bash completes after these words, and `compopt` if it is told how to.
 fn completed(words: &[&str]) -> Option<Vec<String>> {
     let script = run(&["completions", "bash"]).stdout;
     let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let ask = format!(
-        "{script}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_tautline tautline {} {}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
+        "{script}\nCOMP_WORDS=({})\nCOMP_CWORD={}\ncompopt() {{ echo compopt $*; }}\n_tautline_keys tautline {} {}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
         words.join(" "),
         words.len() - 1,
         words[words.len() - 1],
@@ -209,7 +209,12 @@ fn completions_offer_the_values_of_an_option() {
         for value in offered {
             assert!(found.iter().any(|word| word == value), "no {value} after {words:?}: {found:?}");
         }
+        // No space stands between a key and its value.
+        assert_eq!(found[0] == "compopt", words.contains(&"--set"), "{words:?}: {found:?}");
     }
+    assert!(run(&["completions", "bash"]).stdout.contains("complete -F _tautline_keys -o nosort"));
+    let zsh = run(&["completions", "zsh"]).stdout;
+    assert!(zsh.contains(":KEY=VALUE:{compadd -S \"\" - bind= ") && !zsh.contains(":KEY=VALUE:("), "{zsh}");
     // The many keys are not in the help.
     assert!(!run(&["bench", "latency", "--help"]).stdout.contains("liveness_timeout="));
 }

@@ -24,6 +24,32 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, mut definition: clap::Command) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut definition, "tautline", &mut script);
-    output::data(&String::from_utf8_lossy(&script))?;
+    output::data(&without_space(args.shell, &String::from_utf8_lossy(&script)))?;
     Ok(Exit::Done)
+}
+
+/// Lets the shell put no space behind the key of `--set`: its value follows. clap cannot say that to a shell. fish does it by itself.
+fn without_space(shell: Shell, script: &str) -> String {
+    const BASH: &str = r#"
+_tautline_keys() {
+    _tautline "$@"
+    if [[ ${COMPREPLY[0]-} == *= ]]; then compopt -o nospace; fi
+}
+"#;
+    match shell {
+        Shell::Bash => {
+            let register = "complete -F _tautline ";
+            let (functions, rest) = script.split_at(script.find("\nif [[ \"${BASH_VERSINFO").unwrap_or(0));
+            format!("{functions}{BASH}{}", rest.replace(register, "complete -F _tautline_keys "))
+        }
+        Shell::Zsh => {
+            let mut parts = script.split(":KEY=VALUE:(");
+            let mut whole = parts.next().unwrap_or_default().to_owned();
+            for (keys, rest) in parts.filter_map(|part| part.split_once(')')) {
+                whole.push_str(&format!(":KEY=VALUE:{{compadd -S \"\" - {keys}}}{rest}"));
+            }
+            whole
+        }
+        _ => script.to_owned(),
+    }
 }
