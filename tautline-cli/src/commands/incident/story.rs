@@ -115,7 +115,7 @@ impl Story {
     }
 
     /// The trip or the failure, if that is why the file was written. Others may have followed until it was written.
-    fn trigger(&self) -> Option<&(At, Value)> {
+    pub(super) fn trigger(&self) -> Option<&(At, Value)> {
         let is_trigger = |event: &Value| match self.incident.get("cause").map(String::as_str) {
             Some("watchdog") => event["fields"]["change"] == "tripped",
             Some("error") => event["fields"]["to"] == "Error",

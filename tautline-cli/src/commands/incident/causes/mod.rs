@@ -55,6 +55,12 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
             .chain(called_late(story));
         return rest.chain(dropped_here(story)).collect();
     }
+    // Why datagrams came faster than they were read.
+    if let [Cause { kind: Kind::KernelBufferFull, .. }, ..] = &found[..]
+        && found.iter().all(|cause| cause.kind != Kind::DriverLate)
+    {
+        found.splice(1..1, called_late(story));
+    }
     // A peer that sends so much is the reason why this end was too slow.
     if found.iter().any(|cause| TOO_SLOW.contains(&cause.kind)) {
         found.splice(0..0, flood_of_a_peer(story));

@@ -426,3 +426,26 @@ fn a_record_that_is_shorter_than_the_incident_says_so() {
     story.statistics.iter_mut().for_each(|(at, _)| *at = TRIP);
     assert_eq!(super::told(&story, &of(&story)), ["The file shows no fault."], "there was nothing before");
 }
+
+/// The watchdog's thread waits for no other thread, so a trip that is late shows that the whole process stood still.
+#[test]
+fn a_process_that_was_stopped_is_told_from_a_handler_that_takes_long() {
+    let busy = |late: u64| {
+        let mut story = silence();
+        let begin = story.received.last().expect("there are some").at;
+        story.busy.push((begin, 600 * MS));
+        story.received.push(Received { in_kernel: 500 * MS, ..received(begin + 600 * MS, 450) });
+        story.statistics.push((TRIP, json!({ "handled": 450 })));
+        let fields = json!({ "change": "tripped", "watched": "command", "late_ns": late * MS });
+        story.events.push((TRIP, json!({ "event": "Watchdog", "fields": fields })));
+        story
+    };
+    assert_eq!(names(&busy(300)).first(), Some(&"driver late"));
+    let mut story = busy(1);
+    assert_eq!(names(&story).first(), Some(&"slow handler"));
+    assert!(!of(&story)[0].sentence.contains("stopped"), "the trip came in time: {}", of(&story)[0].sentence);
+    story.incident.insert("cause".into(), "signal".into());
+    story.events.clear();
+    assert_eq!(names(&story).first(), Some(&"slow handler"));
+    assert!(of(&story)[0].sentence.contains("may have been stopped"), "{}", of(&story)[0].sentence);
+}

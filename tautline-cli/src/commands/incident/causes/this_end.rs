@@ -1,5 +1,7 @@
 //! What was too slow at this end: a handler, the kernel's buffer, the driver, whoever calls `receive`; and its clock.
 
+use std::ops::Range;
+
 use serde_json::Value;
 use tautline::{DropReason, MessageType};
 
@@ -53,11 +55,29 @@ pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
     let busy = busy.max_by_key(|(_, busy)| *busy);
     // If no handler has run, the driver had to wait for the processor.
     let has_handled = story.statistics.last().is_none_or(|(_, last)| number(last, "handled") > 0.0);
-    let busy = busy.filter(|(_, busy)| *busy >= LONG && has_handled).map(|(_, busy)| {
-        format!("an inline handler kept the driver for {}; meanwhile nothing was read", span(*busy))
+    let busy = busy.filter(|(_, busy)| *busy >= LONG && has_handled && !was_stopped(story));
+    let busy = busy.map(|(at, busy)| {
+        let kept =
+            format!("an inline handler kept the driver for {}; meanwhile nothing was read", span(*busy));
+        if ran(story, at + LONG..at + busy - LONG / 2) { kept } else { kept + STOPPED_PERHAPS }
     });
     let sentence = stuck.or(busy).or(behind).or(late).or(dropped)?;
     Some(Cause::new(Kind::SlowHandler, sentence))
+}
+
+/// A busy driver looks the same if the whole process stood still.
+const STOPPED_PERHAPS: &str = ". Nothing was sent meanwhile either, so the whole process may have been stopped: this end cannot tell which";
+
+/// Whether this process has surely run at some time in this period.
+fn ran(story: &Story, period: Range<At>) -> bool {
+    let sent = story.sent.iter().map(|(at, ..)| at);
+    sent.chain(story.events.iter().map(|(at, _)| at)).any(|at| period.contains(at))
+}
+
+/// Whether the watchdog tripped so late that the whole process must have stood still: its thread waits for no other.
+fn was_stopped(story: &Story) -> bool {
+    let late = story.trigger().and_then(|(_, event)| event["fields"]["late_ns"].as_u64());
+    late.is_some_and(|late| late >= LATE)
 }
 
 pub(super) fn kernel_buffer_full(story: &Story) -> Option<Cause> {
