@@ -101,6 +101,7 @@ local e = {
     duplicate = ProtoExpert.new("tautline.duplicate", "The number came before", expert.group.SEQUENCE, expert.severity.NOTE),
     resend = ProtoExpert.new("tautline.resend", "A reliable message is sent again", expert.group.SEQUENCE, expert.severity.NOTE),
     version = ProtoExpert.new("tautline.other_version", "Another version", expert.group.UNDECODED, expert.severity.WARN),
+    partial = ProtoExpert.new("tautline.partial", "Captured in part", expert.group.UNDECODED, expert.severity.NOTE),
     unknown = ProtoExpert.new("tautline.unknown_frame", "A frame of another version", expert.group.UNDECODED, expert.severity.NOTE),
 }
 native.experts = e
@@ -569,8 +570,8 @@ local function length_of_each(tvb)
     return not is_one and second - 1 or nil
 end
 
--- Shows one datagram. Returns what it holds, in words, or nil if it is none.
-local function show_datagram(tvb, pinfo, root)
+-- Shows one datagram, of which the capture may have only the beginning. Returns what it holds, in words, or nil if it is none.
+local function show_datagram(tvb, pinfo, root, is_cut)
     local length = tvb:len()
     if length < HEADER + TRAILER or tvb:range(0, 2):uint() ~= 0xe754 then
         return nil
@@ -593,7 +594,16 @@ local function show_datagram(tvb, pinfo, root)
         frames_end = length - (is_sealed and TAG or TRAILER),
     }
     local words = {}
-    if is_sealed then
+    local first = (is_cut and length or context.frames_end) > HEADER and tvb:range(HEADER, 1):uint() or 0
+    local is_numbered = is_sealed or not UNNUMBERED[first]
+    if is_cut then
+        -- Its CRC-32 is not there.
+        tree:add_proto_expert_info(e.partial)
+        if is_numbered then
+            show_order(context, tree)
+        end
+        words[1] = "captured in part"
+    elseif is_sealed then
         if length < HEADER + TAG then
             tree:add_proto_expert_info(e.malformed)
             return "too short"
@@ -613,8 +623,7 @@ local function show_datagram(tvb, pinfo, root)
         end
         crc:append_text(" (right)")
         seen.sessions[session] = true
-        local first = context.frames_end > HEADER and tvb:range(HEADER, 1):uint() or 0
-        if not UNNUMBERED[first] then
+        if is_numbered then
             show_order(context, tree)
         end
         local at = HEADER
@@ -631,16 +640,17 @@ local function show_datagram(tvb, pinfo, root)
         end
     end
     local direction = from_server and "server: " or "client: "
-    local is_numbered = is_sealed or words[1] and not UNNUMBERED[tvb:range(HEADER, 1):uint()]
-    local number = is_numbered and "#" .. context.sequence .. " " or ""
+    local number = words[1] and is_numbered and "#" .. context.sequence .. " " or ""
     return direction .. number .. (#words > 0 and table.concat(words, ", ") or "nothing")
 end
 
 function native.dissector(tvb, pinfo, root)
     local words = {}
-    local each = length_of_each(tvb) or tvb:len()
-    for at = 0, tvb:len() - 1, each do
-        words[#words + 1] = show_datagram(tvb:range(at, math.min(each, tvb:len() - at)):tvb(), pinfo, root)
+    local length = tvb:len()
+    local each = length_of_each(tvb) or length
+    for at = 0, length - 1, each do
+        local is_cut = at + each >= length and tvb:reported_len() > length
+        words[#words + 1] = show_datagram(tvb:range(at, math.min(each, length - at)):tvb(), pinfo, root, is_cut)
     end
     if #words == 0 then
         return 0

@@ -161,6 +161,25 @@ fn datagrams_that_a_capture_shows_as_one_packet_are_taken_apart() {
 }
 
 #[test]
+fn a_datagram_that_was_captured_in_part_is_not_called_damaged() {
+    if !has_tshark() {
+        return;
+    }
+    let all = golden::native();
+    let named = |name: &str| &all.iter().find(|golden| golden.name == name).expect("it is there").bytes[..];
+    for last in ["two_messages_and_padding", "sealed_heartbeat"].map(named) {
+        // The session is known from its hello.
+        let mut capture = of_native([named("hello"), last].into_iter());
+        let packet = 28 + last.len();
+        let (kept, length_at) = (u32::try_from(packet - 9).expect("short"), capture.len() - packet - 8);
+        capture[length_at..length_at + 4].copy_from_slice(&kept.to_le_bytes());
+        capture.truncate(capture.len() - 9);
+        let found = dissected("partial", &capture, &[PROTOCOL, EXPERT, "_ws.malformed"], &[]);
+        assert_eq!(found[1], "tautline\tCaptured in part\t", "{found:?}");
+    }
+}
+
+#[test]
 fn what_other_programs_send_is_not_claimed() {
     if !has_tshark() {
         return;
