@@ -238,6 +238,27 @@ fn what_a_secured_link_did_is_run_again_from_files_without_a_key() {
     }
 }
 
+/// They may have the same name, and a signal asks all of them at once.
+#[test]
+fn interfaces_that_write_at_the_same_time_write_files_of_their_own() {
+    const TIMES: usize = 20;
+    let folder = Folder::new("same");
+    let [plant, other] = [(); 2].map(|()| {
+        let config = Config::server("127.0.0.1:0").name("same").black_box("64KiB").black_box_dir(&folder.0);
+        let plant = create_udp_server(config).expect("in order");
+        plant.connect().expect("a free port");
+        plant
+    });
+    for _ in 0..TIMES {
+        std::thread::scope(|scope| {
+            for plant in [&plant, &other] {
+                scope.spawn(|| BlackBoxFile::open(&plant.dump().expect("written")).expect("a black box"));
+            }
+        });
+    }
+    assert_eq!(folder.files().len(), 2 * TIMES);
+}
+
 #[test]
 fn without_a_black_box_there_is_nothing_to_dump() {
     let plant = create_udp_server(Config::server("127.0.0.1:0")).expect("in order");

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::sync::thread;
@@ -31,6 +31,9 @@ use crate::sync::{lock, try_lock};
 const MOST_EVENTS: usize = 1_024;
 const MOST_STATISTICS: usize = 120;
 
+/// If there are files with the same time, the file gets one of so many further numbers.
+const MOST_NUMBERS: i64 = 1_000;
+
 /// A file shows what happened for this time after its cause.
 const AFTER: Duration = Duration::from_millis(300);
 
@@ -42,6 +45,9 @@ const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
 /// The end of the interface waits at most so long for a file that is due. After that, the program may end before it is written.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The rings of an earlier connection are kept for this time.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// The thread looks around at least this often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -88,6 +94,7 @@ pub(crate) struct BlackBox {
 /// The rings of the present connection, or of the last one.
 #[derive(Debug)]
 struct Present {
+    begun: Instant,
     inbound: Arc<Ring>,
     outbound: Arc<Ring>,
     clock: Clock,
@@ -123,6 +130,7 @@ impl BlackBox {
         }
         let [inbound, outbound] = [(); 2].map(|()| Ring::new(bytes / 2));
         *lock(&self.present) = Some(Arc::new(Present {
+            begun: Instant::now(),
             inbound: Arc::clone(&inbound),
             outbound: Arc::clone(&outbound),
             clock,
@@ -177,12 +185,11 @@ impl BlackBox {
             .chars()
             .map(|c| if c.is_alphanumeric() || "-_".contains(c) { c } else { '_' })
             .collect();
-        let path = present.folder.join(format!("{name}-{}-{cause}.mcap", now.as_nanos() / 1_000_000));
-        let unfinished = path.with_extension("part");
-        let written = fs::create_dir_all(&present.folder).and_then(|()| {
-            self.write_to(&unfinished, present, cause, now)?;
-            fs::rename(&unfinished, &path)
-        });
+        let now_ms = now.as_nanos() / 1_000_000;
+        let path = |number| present.folder.join(format!("{name}-{number}-{cause}.mcap"));
+        let created = fs::create_dir_all(&present.folder).and_then(|()| create(now_ms, &path));
+        let (file, unfinished, path) = created.map_err(DumpError::Failed)?;
+        let written = self.write_to(file, present, cause, now).and_then(|()| fs::rename(&unfinished, &path));
         written.map_err(|error| {
             let _ = fs::remove_file(&unfinished);
             DumpError::Failed(error)
@@ -190,9 +197,9 @@ impl BlackBox {
         Ok(path)
     }
 
-    fn write_to(&self, path: &Path, present: &Present, cause: &str, now: WallTime) -> io::Result<()> {
+    fn write_to(&self, file: File, present: &Present, cause: &str, now: WallTime) -> io::Result<()> {
         let library = concat!("tautline ", env!("CARGO_PKG_VERSION"));
-        let mut writer = McapWriter::begin(BufWriter::new(File::create(path)?), library)?;
+        let mut writer = McapWriter::begin(BufWriter::new(file), library)?;
         let contents = [&present.inbound, &present.outbound].map(|ring| ring.contents());
         let [left_out_inbound, left_out_outbound] =
             [0, 1].map(|half: usize| contents[half].left_out.to_string());
@@ -266,6 +273,24 @@ impl BlackBox {
     }
 }
 
+/// Creates the unfinished file with this number, or with the next one that is free: other interfaces may write files under the same
+/// name. Returns it, its path, and its path once it is finished.
+fn create(number: i64, path: impl Fn(i64) -> PathBuf) -> io::Result<(File, PathBuf, PathBuf)> {
+    let mut problem = io::Error::from(io::ErrorKind::AlreadyExists);
+    for number in number..number + MOST_NUMBERS {
+        let path = path(number);
+        let unfinished = path.with_extension("part");
+        match File::create_new(&unfinished) {
+            // Another one was finished just before.
+            Ok(_) if path.exists() => fs::remove_file(&unfinished)?,
+            Ok(file) => return Ok((file, unfinished, path)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => problem = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(problem)
+}
+
 impl Log {
     fn note(&mut self, at: WallTime, event: &Event, now: Instant) {
         let logged = as_json(event);
@@ -302,23 +327,46 @@ struct Due {
     about: Option<Arc<Present>>,
 }
 
+/// The present connection, and for a moment the one before: the program may connect again before a trip is told.
+#[derive(Default)]
+struct Connections {
+    present: Option<Arc<Present>>,
+    before: Option<(Instant, Arc<Present>)>,
+}
+
+impl Connections {
+    fn look(&mut self, black_box: &BlackBox, now: Instant) {
+        let present = black_box.present();
+        self.before.take_if(|(since, _)| now.duration_since(*since) > KEPT);
+        if self.present.as_ref().map(Arc::as_ptr) != present.as_ref().map(Arc::as_ptr) {
+            self.before = std::mem::replace(&mut self.present, present).map(|before| (now, before));
+        }
+    }
+
+    /// That of this time.
+    fn at(&self, at: Instant) -> Option<Arc<Present>> {
+        let is_before = self.present.as_ref().is_some_and(|present| at < present.begun);
+        let before = self.before.as_ref().filter(|_| is_before).map(|(_, before)| before);
+        before.or(self.present.as_ref()).cloned()
+    }
+}
+
 /// What the thread does, until the interface is gone.
 fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
     let mut due: Option<Due> = None;
     let (mut written, mut statistics_at) = (None::<Instant>, Instant::now());
     let mut answered = asked();
-    // The connection before the next event: the program may have connected again by the time that the event is looked at.
-    let mut known = None;
+    let mut known = Connections::default();
     loop {
         let event = events.next(Some(LOOK_EVERY));
         let Some(observed) = observed.upgrade() else { return };
         let (black_box, now) = (observed.black_box(), Instant::now());
+        known.look(black_box, now);
         if let Some(event) = &event {
             black_box.note(event, now);
             let is_quiet = written.is_none_or(|at| now.duration_since(at) > QUIET);
-            if let Some(cause) = cause(event).filter(|_| is_quiet && due.is_none()) {
-                due =
-                    Some(Due { at: now + AFTER, cause, about: known.take().or_else(|| black_box.present()) });
+            if let Some((cause, at)) = cause(event, now).filter(|_| is_quiet && due.is_none()) {
+                due = Some(Due { at: now + AFTER, cause, about: known.at(at) });
             }
         }
         if std::mem::replace(&mut answered, asked()) != answered {
@@ -337,7 +385,6 @@ fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
                 Err(error) => tracing::error!(cause, %error, "black box not written"),
             }
         }
-        known = black_box.present();
         if is_closed && event.is_none() {
             lock(&black_box.log).is_watched = false;
             black_box.ended.notify_all();
@@ -346,12 +393,14 @@ fn watch<T: Observed>(observed: &Weak<T>, mut events: Events) {
     }
 }
 
-/// Whether an event leads to a file, and what the file is named after.
-fn cause(event: &Event) -> Option<&'static str> {
+/// Whether an event leads to a file: what the file is named after, and when the event happened.
+fn cause(event: &Event, now: Instant) -> Option<(&'static str, Instant)> {
     match event {
         // The end of the interface trips its watchdogs too. That is no incident.
-        Event::Watchdog(event) if matches!(event.change, WatchdogChange::Tripped { .. }) => Some("watchdog"),
-        Event::StateChanged { to: ConnectionState::Error, .. } => Some("error"),
+        Event::Watchdog(event) if matches!(event.change, WatchdogChange::Tripped { .. }) => {
+            Some(("watchdog", event.at))
+        }
+        Event::StateChanged { to: ConnectionState::Error, .. } => Some(("error", now)),
         _ => None,
     }
 }
