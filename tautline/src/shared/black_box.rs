@@ -187,7 +187,7 @@ impl BlackBox {
             .collect();
         let now_ms = now.as_nanos() / 1_000_000;
         let path = |number| present.folder.join(format!("{name}-{number}-{cause}.mcap"));
-        let created = fs::create_dir_all(&present.folder).and_then(|()| create(now_ms, &path));
+        let created = fs::create_dir_all(&present.folder).and_then(|()| create(now_ms, path));
         let (file, unfinished, path) = created.map_err(DumpError::Failed)?;
         let written = self.write_to(file, present, cause, now).and_then(|()| fs::rename(&unfinished, &path));
         written.map_err(|error| {
