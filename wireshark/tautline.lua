@@ -545,8 +545,8 @@ local function read_header(tvb, tree)
     tree:add(f.sequence, tvb:range(12, 4))
 end
 
--- The length of each of several datagrams that a capture shows as one packet, because the card or the kernel cuts them apart or joins them
--- elsewhere (UDP GSO and GRO). Only the last may be shorter. Nil if there is one datagram.
+-- The length of each of several datagrams that a capture shows as one packet, because the kernel or the network card cuts them
+-- apart after the capture, or joins them before it (UDP GSO and GRO). Only the last may be shorter. Nil if there is one datagram.
 local function length_of_each(tvb)
     local length = tvb:len()
     if length < 2 * (HEADER + TRAILER) or tvb:range(0, 3):uint() ~= 0xe75401 then
@@ -570,7 +570,8 @@ local function length_of_each(tvb)
     return not is_one and second - 1 or nil
 end
 
--- Shows one datagram, of which the capture may have only the beginning. Returns what it holds, in words, or nil if it is none.
+-- Shows one datagram, of which the capture may have only the beginning. Returns what it holds, in words, or nil if it is not of
+-- this wire.
 local function show_datagram(tvb, pinfo, root, is_cut)
     local length = tvb:len()
     if length < HEADER + TRAILER or tvb:range(0, 2):uint() ~= 0xe754 then

@@ -157,7 +157,7 @@ fn without_odd_tips(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Adds a tip to the error about an unexpected word, if it shows what was meant.
+/// Adds a tip to the error about an unexpected word, if it is clear what was meant.
 fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
     let tip = match error.get(ContextKind::InvalidArg) {
@@ -172,7 +172,8 @@ fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     error
 }
 
-/// If the option that was given is named as a value of an option of the subcommand, returns a tip that names that one.
+/// Tells `--delivery reliable` to whoever wrote `--reliable`: if an option of the subcommand has such a value, returns a tip with
+/// both.
 fn option_with_value(words: &[&str], given: &str) -> Option<String> {
     let value = given.strip_prefix("--")?.replace('-', "_");
     let mut command = Cli::command();
@@ -187,7 +188,7 @@ fn option_with_value(words: &[&str], given: &str) -> Option<String> {
     Some(format!("to choose {value}, use '--{option} {value}'"))
 }
 
-/// If a port stands behind a host as a word of its own, returns a tip that joins them.
+/// If a port follows a host as a word of its own, returns a tip that joins them.
 fn with_colon(words: &[&str], given: &str) -> Option<String> {
     let port: u16 = given.parse().ok()?;
     let at = words.iter().rposition(|word| *word == given)?;

@@ -170,7 +170,7 @@ fn the_endpoint_of_the_settings_is_used_or_refused() {
     assert!(by_variable.stderr.contains("TAUTLINE_ENDPOINT"), "{}", by_variable.stderr);
 }
 
-/// Returns what bash completes after these words, and `compopt` if it is told how to.
+/// Returns what bash completes after these words. A call of `compopt` stands first.
 fn completed(words: &[&str]) -> Option<Vec<String>> {
     let script = run(&["completions", "bash"]).stdout;
     let words: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();

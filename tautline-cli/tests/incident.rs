@@ -588,7 +588,7 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     std::fs::write(folder.0.join("plant-1.part"), "a part").expect("written");
     let refused = run(&["incident", folder.0.to_str().expect("text")]);
     assert!(
-        refused.code == 2 && refused.stderr.contains("plant-1.part, which is being written"),
+        refused.code == 2 && refused.stderr.contains("plant-1.part: it is being written"),
         "{}",
         refused.stderr
     );

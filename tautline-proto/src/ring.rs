@@ -249,15 +249,15 @@ fn store<const COUNT: usize>(to: &[AtomicU64; COUNT], words: [u64; COUNT]) {
     }
 }
 
-/// How many words so many bytes take: the whole ones, and one that is filled up with zeros. So there is always a last one, and
-/// writing it needs no branch.
+/// How many words so many bytes take: the whole ones, and one more that is filled up with zeros. So there is always a last word,
+/// and writing it needs no branch.
 #[inline]
 const fn words_of(bytes: usize) -> usize {
     bytes / 8 + 1
 }
 
-/// Stores bytes as [words](words_of). It stores most of them eight words at a time, which takes half as many instructions as a loop over
-/// words. Some may be stored twice.
+/// Stores bytes as [words](words_of). It stores most of them eight words at a time, which takes half as many instructions as a loop
+/// over words. Some words may be stored twice.
 #[inline(always)] // as `push`
 fn store_bytes(to: &[AtomicU64], last: &AtomicU64, bytes: &[u8]) {
     let (words, part) = bytes.as_chunks::<8>();
@@ -274,7 +274,7 @@ fn store_bytes(to: &[AtomicU64], last: &AtomicU64, bytes: &[u8]) {
         store_end::<HALF>(to, words);
     }
     if let Some(end) = bytes.last_chunk::<8>() {
-        // Twice, because one shift by all 64 bits is none.
+        // Two shifts, because one by all 64 bits would overflow.
         let word = u64::from_le_bytes(*end) >> (56 - 8 * part.len()) >> 8;
         last.store(word, Ordering::Relaxed);
     }

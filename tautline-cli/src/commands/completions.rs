@@ -28,7 +28,8 @@ pub(crate) fn run(args: &Args, mut definition: clap::Command) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// Lets the shell put no space behind the key of `--set`: its value follows. clap cannot say that to a shell. fish does it by itself.
+/// Makes the shell put no space after the key of `--set`, because the value follows. clap cannot tell a shell that. fish does it by
+/// itself.
 fn without_space(shell: Shell, script: &str) -> String {
     const BASH: &str = r#"
 _tautline_keys() {

@@ -196,7 +196,7 @@ impl Measurement<'_> {
             Err(error @ (SendError::Encode(_) | SendError::TooLarge { .. })) => {
                 Err(Failure::usage(format!("{error}; choose a smaller --size")))
             }
-            // No later message would go either.
+            // Every later message would be refused, too.
             Err(error @ SendError::NotAllowed { .. }) => Err(Failure::failed(error.to_string())),
             // A server that is away for a moment is part of the measurement: this message counts as lost.
             Err(error) => {

@@ -32,7 +32,7 @@ struct Log {
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Nothing here acts on commands but the demo, which guards them.
+        // In this program, only the demo acts on commands, and it guards them.
         let is_wanted = metadata.target() != "tautline::unguarded";
         is_wanted
             && *metadata.level() <= Level::INFO

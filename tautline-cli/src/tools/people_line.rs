@@ -48,7 +48,7 @@ fn shown(duration: Duration) -> String {
     }
 }
 
-/// Returns the data as text on one line. Raw bytes are named so, because their digits would look like JSON.
+/// Returns the data as text on one line. Raw bytes follow the word `raw`, because their digits would look like JSON.
 pub(crate) fn data(message: &MessageView<'_>) -> String {
     let data = message.data();
     match message.content_type {

@@ -49,5 +49,5 @@ fn accepted(config: &Config) -> String {
     let keys = keys.iter().map(|key| format!("key {}", key.fingerprint()));
     let holders = config.key_holders.keys().map(|name| format!("the keys of {name}"));
     let all: Vec<String> = keys.chain(holders).collect();
-    if all.is_empty() { String::new() } else { format!(", and accepts {}", all.join(", ")) }
+    if all.is_empty() { String::new() } else { format!("; accepted now: {}", all.join(", ")) }
 }

@@ -9,7 +9,7 @@ use crate::tools::output;
 /// A sleeping thread wakes late by up to this time or so. For the rest it watches the clock, so that it is not late.
 const WATCH_CLOCK: Duration = Duration::from_micros(200);
 
-/// A longer pause of a recording is told: otherwise the program would seem to hang.
+/// The program tells a pause of the recording that is at least so long: otherwise it would seem to hang.
 const LONG: Duration = Duration::from_secs(5);
 
 /// The times at which recorded messages are due.

@@ -78,8 +78,8 @@ pub(crate) fn while_connecting<T>(interface: &UdpInterface, connect: impl FnOnce
     connect()
 }
 
-/// Begins to say what `interface` waits for while it connects. See [`tell`]. This is not generic as its caller is: whatever starts a
-/// thread takes long to compile, and would be compiled for each closure that connects.
+/// Begins to say what `interface` waits for while it connects. See [`tell`]. Unlike its caller, this is not generic: code that
+/// starts a thread takes long to compile, and would be compiled anew for each closure.
 fn tell_what_connecting_awaits(interface: &UdpInterface) -> mpsc::Sender<()> {
     let (config, mut events) = (interface.config(), interface.events());
     let server = config.endpoint.filter(|_| config.role == Some(Role::Client));

@@ -164,7 +164,7 @@ fn a_driver_that_was_called_late_is_named() {
     assert_is_first(&named_of(&plant.dump().expect("written")), "driver late");
 }
 
-/// The trip writes the file while the handler still runs, so the driver has noted nothing of it.
+/// The file of the trip is written while the handler still runs, so the driver could not note it.
 #[test]
 fn an_inline_handler_that_still_runs_when_the_file_is_written_is_named() {
     links("runs-on", |folder, wire| {

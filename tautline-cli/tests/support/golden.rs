@@ -30,8 +30,8 @@ pub(crate) fn classic() -> Vec<Golden> {
     list(&vectors.as_array().expect("a list").iter().filter(|vector| is_json(vector)).cloned().collect())
 }
 
-/// Returns the payloads of packets that hold three datagrams, as captures show them if the kernel or a card cuts them apart elsewhere
-/// (UDP GSO): of a plain link, and of a secured one. The first two datagrams are the same.
+/// Returns the payloads of two packets, of a plain link and of a secured one. Each holds three datagrams, as captures show them if
+/// the kernel or the network card cuts them apart later (UDP GSO). The first two datagrams are the same.
 pub(crate) fn joined() -> [Vec<u8>; 2] {
     let all = native();
     let named = |name: &str| &all.iter().find(|golden| golden.name == name).expect("it is there").bytes[..];

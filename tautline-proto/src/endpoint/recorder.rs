@@ -108,7 +108,7 @@ const LARGEST_ENTRY: usize = 65_536 + 256;
 /// The bytes that the entries before an input can take: its origin, the clocks, answers.
 pub(crate) const ENTRIES_BEFORE: usize = 512;
 
-/// The datagram that was sealed last: its peer and its length once it was sealed, and where its entry begins and ends.
+/// The datagram that was sealed last: its peer, its length with the seal, and where its entry begins and ends.
 #[derive(Clone, Copy, Debug)]
 struct Sealed {
     peer: PeerId,
@@ -262,7 +262,7 @@ impl Recorder {
         }
     }
 
-    /// Notes what the datagram has become that was [recorded](Self::seal) last.
+    /// Notes the peer and the length of the datagram that was [recorded](Self::seal) last, now that it is sealed.
     #[inline]
     pub(crate) const fn set_sealed(&mut self, peer: PeerId, len: usize) {
         (self.sealed.peer, self.sealed.len) = (peer, len);
@@ -282,8 +282,8 @@ impl Recorder {
         is_sealed
     }
 
-    /// Records a datagram for an endpoint without owners: they alone need to know when it came at the earliest. Returns `false` if an
-    /// entry must come before: a mark, or what the clocks show.
+    /// Records a datagram of an endpoint without owners: only owners need the earliest time at which it may have come. Returns
+    /// `false` if an entry must come before it: a mark, or what the clocks show.
     #[inline(always)]
     pub(crate) fn usual_datagram(&mut self, now: Now, from: &SocketAddr, datagram: &[u8]) -> bool {
         if self.ring.is_none() || self.needs_mark(datagram.len()) || self.shift != shift_of(now) {
@@ -452,7 +452,7 @@ impl Digest {
         self.0 = (self.0 ^ word).wrapping_mul(FACTOR).rotate_left(29);
     }
 
-    /// Adds a word in fewer steps. What is added next mixes it with the others.
+    /// Adds a word in fewer steps. Whatever is added next must mix it with the others.
     #[inline(always)]
     pub(crate) const fn add_quickly(&mut self, word: u64) {
         self.0 = (self.0 ^ word).rotate_left(29);

@@ -110,7 +110,7 @@ impl Shared {
         let is_unguarded = lifespan.is_none() && !self.watchdogs.guard(MessageType::Command);
         if is_unguarded {
             if let Some(left_out) = self.may_log() {
-                // A target of its own: who only shows commands can leave this out.
+                // A target of its own, so that a program that only shows commands can leave this out.
                 tracing::warn!(
                     target: "tautline::unguarded",
                     left_out,

@@ -63,9 +63,9 @@ impl UdpInterface {
         self.shared().sender.send(Outgoing::answering(target, metadata, &id), &content)
     }
 
-    /// Returns whether the server takes messages of this type from the key of this client (`may` and `may_send` of `[keys.NAME]`). If
-    /// not, [`send`](Self::send) fails with [`NotAllowed`](SendError::NotAllowed). True for a server, on a plain link, and as long as no
-    /// server has told.
+    /// Returns whether the server takes messages of this type from the key of this client (`may` and `may_send` of `[keys.NAME]`).
+    /// If it does not, [`send`](Self::send) fails with [`NotAllowed`](SendError::NotAllowed). True for a server, on a plain link,
+    /// and until the server has told the client its rights.
     #[must_use]
     pub fn may_send(&self, message_type: MessageType) -> bool {
         self.shared().sender.may_send(message_type)

@@ -82,7 +82,7 @@ impl fmt::Display for EncodeError {
             Self::NotFinite { path: None } => f.write_str(
                 "the value holds NaN or an infinity: a controller must not act on it, so it is not sent",
             ),
-            // The setting cannot be raised any more, and may be lower.
+            // No setting allows more, so the text does not say to raise it.
             Self::TooDeep { max_depth } if *max_depth >= PayloadLimits::WIDEST.max_depth => write!(
                 f,
                 "the value is nested deeper than {max_depth}, the most that `max_depth` can be: make it flatter"

@@ -56,7 +56,7 @@ impl Batch {
 
 /// The batch that the driver fills.
 ///
-/// The lock is held for one copy, and for an exchange of two pointers.
+/// The lock is held while one message is copied, and while two batches change places.
 #[derive(Debug)]
 pub(super) struct Queue {
     pool: Arc<Pool>,

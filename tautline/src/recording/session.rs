@@ -23,7 +23,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, park_until,
 /// The thread writes what waits at least this often.
 const WRITE_EVERY: Duration = Duration::from_millis(20);
 
-/// If there are files with the same time, the file gets one of so many further numbers.
+/// If there is a file of this time already, the next one gets a higher number: at most so many are tried.
 const MOST_NUMBERS: i64 = 1_000;
 
 /// What an interface has recorded since it connected.
@@ -161,7 +161,7 @@ impl Waiting {
     }
 }
 
-/// Creates the file with this number; if it is there, with the next one: other interfaces may record under the same name.
+/// Creates the file with this number, or with the next one that is free: other interfaces may record under the same name.
 fn open(path: &Path, number: i64) -> Result<(PathBuf, Recorder), RecordError> {
     let create = |number: i64| {
         let path = numbered(path, &number.to_string());

@@ -31,7 +31,7 @@ use crate::sync::{lock, try_lock};
 const MOST_EVENTS: usize = 1_024;
 const MOST_STATISTICS: usize = 120;
 
-/// If there are files with the same time, the file gets one of so many further numbers.
+/// If there is a file of this time already, the next one gets a higher number: at most so many are tried.
 const MOST_NUMBERS: i64 = 1_000;
 
 /// A file shows what happened for this time after its cause.
@@ -43,7 +43,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Statistics are taken this often.
 const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
-/// The end of the interface waits at most so long for a file that is due. After that, the program may end before it is written.
+/// The end of the interface waits at most so long for a file that is due. If writing takes longer, the program may end before that.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The rings of an earlier connection are kept for this time.
@@ -343,7 +343,7 @@ impl Connections {
         }
     }
 
-    /// That of this time.
+    /// Returns the connection that there was at this time.
     fn at(&self, at: Instant) -> Option<Arc<Present>> {
         let is_before = self.present.as_ref().is_some_and(|present| at < present.begun);
         let before = self.before.as_ref().filter(|_| is_before).map(|(_, before)| before);

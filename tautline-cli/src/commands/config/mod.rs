@@ -79,7 +79,7 @@ struct Read {
 
 impl Read {
     fn new(file: Option<&Path>) -> Result<Self, Failure> {
-        // A pipe can be read only once.
+        // Reads the file once: it may be a pipe.
         let text = file.and_then(|path| std::fs::read_to_string(path).ok());
         let sources = Sources::find(file, text.as_deref());
         let config = match (file, text) {

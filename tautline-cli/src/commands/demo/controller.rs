@@ -98,8 +98,9 @@ fn run(config: Config, period: Duration, orders: &AtomicU8) -> Result<KilledCont
     Ok(KilledController(None))
 }
 
-/// Nothing listens at the port of a process that has died, so its machine refuses what the plant sends there. Here it does so because
-/// the socket takes only datagrams from itself. If that does not work, the controller is silent, which the plant notices too.
+/// Nothing listens at the port of a process that has died, so its machine refuses what the plant sends there. Here the machine
+/// does the same, because the socket takes only datagrams from itself. If that does not work, the controller is silent, which the
+/// plant notices too.
 fn free_port(driver: &Driver) {
     let Some(socket) = driver.socket() else { return };
     #[cfg(unix)]

@@ -74,7 +74,7 @@ impl Rig {
     /// Simulates up to `now`. It checks the drive's time-out before every step.
     pub(super) fn advance(&mut self, now: Instant) {
         if now.saturating_duration_since(self.next_step()) > LONGEST_CATCH_UP {
-            // Skips the missing time: the release is moved instead, and so is a stop after it.
+            // Skips the missing time: moves the release instead, and a stop with it.
             let released = now - self.step * self.steps;
             self.stopped_at = self.stopped_at.map(|at| at + (released - self.released));
             self.released = released;

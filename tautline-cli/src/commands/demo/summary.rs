@@ -22,7 +22,7 @@ const WIDEST: usize = 100;
 const INDENT: usize = 13;
 const AFTER_CHART: usize = 19;
 
-/// The bars of a chart on a terminal that is too narrow for any.
+/// A chart has at least so many bars, even if the terminal is too narrow for them.
 const FEWEST_BARS: usize = 8;
 
 /// The lines of the summary. As many events are shown as fit, but some in any case; `--json` has all of them.

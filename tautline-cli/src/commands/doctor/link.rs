@@ -31,7 +31,7 @@ struct LinkFindings {
     /// Who the server is by its key, if the settings tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     identity: Option<String>,
-    /// The types of messages that the server takes from the key.
+    /// The types of messages that the server takes from this client.
     may_send: Vec<&'static str>,
     /// The largest packet that the path is known to carry, with the headers of IP and UDP.
     path_mtu: Option<usize>,

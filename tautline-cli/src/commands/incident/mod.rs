@@ -1,7 +1,7 @@
 //! `tautline incident`: says what a black box shows.
 //!
 //! [`story`] runs the file again and collects what happened, [`causes`] names what went wrong, [`timeline`] draws it, [`what_if`]
-//! compares it with another setting, [`words`] says times and events in words. [`ends`] lays the files of two ends side by side.
+//! compares it with another setting, [`words`] puts times and events into words. [`ends`] lays the files of two ends side by side.
 
 mod causes;
 mod ends;
@@ -139,8 +139,8 @@ fn folder(path: &Path) -> Failure {
     Failure::usage(match (newest("mcap"), newest("part")) {
         (Some(newest), _) => format!("{path} is a folder: name a file in it, such as {newest} (the newest)"),
         (None, Some(part)) => format!(
-            "{path} is a folder, and no whole black box is in it. Name {part}, which is being written, or whose program ended before it was \
-             whole"
+            "{path} is a folder, and no whole black box is in it. Name {part}: it is being written, or its program ended \
+             before it was whole"
         ),
         (None, None) => {
             format!("{path} is a folder, and no black box is in it: name the file of a black box")

@@ -22,13 +22,13 @@ pub(super) const WINDOW: u64 = 3_000_000_000;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// A file is written at most so long after its cause, unless the machine is too busy.
+/// A file is written within this time after its cause, unless the machine is too busy.
 const FOLLOWS: u64 = SECOND;
 
 /// For a control loop, a handler that runs for this time is slow, and so is a datagram that waits for it.
 pub(super) const LONG: u64 = 20_000_000;
 
-/// A driver that comes so late was late.
+/// A delay of this length shows that the driver, or the whole process, was late.
 pub(super) const LATE: u64 = 100_000_000;
 
 /// A datagram that was accepted.
@@ -61,7 +61,7 @@ pub(super) struct Story {
     /// When the file was caused: the trip of a watchdog, the failure, or the call.
     pub(super) cause_at: At,
     pub(super) written_at: At,
-    /// When the last input of the receiving half came, and when the driver had to turn next at the latest.
+    /// When the last input of the receiving half came, and the latest time for the driver's next turn.
     pub(super) last_input: Option<At>,
     pub(super) due: Option<At>,
     pub(super) received: Vec<Received>,
@@ -114,7 +114,7 @@ impl Story {
         Ok((story, reruns))
     }
 
-    /// The trip or the failure, if that is why the file was written. Others may have followed until it was written.
+    /// The trip or the failure, if that is why the file was written. Others may have followed before it was written.
     pub(super) fn trigger(&self) -> Option<&(At, Value)> {
         let is_trigger = |event: &Value| match self.incident.get("cause").map(String::as_str) {
             Some("watchdog") => event["fields"]["change"] == "tripped",
@@ -131,7 +131,8 @@ impl Story {
         self.trigger()?.1["fields"]["watched"].as_str()
     }
 
-    /// Since when the driver has done nothing, if that was still so when the file was written, and the inline handler that it called.
+    /// Since when the driver has done nothing, and the inline handler that it called, if any. `None` if it went on before the file
+    /// was written.
     pub(super) fn stuck(&self) -> Option<(At, Option<&str>)> {
         let since = self.last_input?;
         let handler = self.statistics.last().and_then(|(_, last)| last["inline_at_work"].as_str());
@@ -221,8 +222,8 @@ impl Story {
         near.map(|heard| (heard.at, heard.peer, heard.on_the_way.abs_diff(quickest[&heard.peer]))).collect()
     }
 
-    /// How far the record reaches back, if that is less than the time in which causes are looked for, and what came before was written
-    /// over.
+    /// How far the record reaches back. `None` if that is the whole time in which causes are looked for, or if nothing before it
+    /// was overwritten.
     pub(super) fn short_record(&self) -> Option<u64> {
         let first = self.received.first()?.at;
         let (begin, _) = self.statistics.first()?;
@@ -268,7 +269,7 @@ impl Story {
         format!("{} {side} {}", span(at.abs_diff(self.cause_at)), self.cause())
     }
 
-    /// A peer, as people know it: by the name that it has told.
+    /// A peer, with the name that it has told, if it has one.
     pub(super) fn who(&self, peer: PeerId) -> String {
         let number = peer.to_string();
         let of_peer = self.events.iter().rev().map(|(_, event)| &event["fields"]).find(|fields| {
@@ -279,14 +280,14 @@ impl Story {
         name.map_or_else(|| number.clone(), |name| format!("{number} (\"{name}\")"))
     }
 
-    /// Why not everything that the file shows may be true. Empty if it is whole.
+    /// A line that warns of a damaged file. Empty if the file is whole.
     pub(super) fn doubt(&self) -> String {
         let parts = match (self.damaged, self.is_cut_off) {
             (0, false) => return String::new(),
             (0, true) => "it was cut off, or the rest of it cannot be read".to_owned(),
             (damaged, _) => format!("{damaged} parts of the record cannot be read"),
         };
-        format!("The file is damaged: {parts}. So some of this may be wrong.\n")
+        format!("The file is damaged: {parts}. So some of what follows may be wrong.\n")
     }
 
     pub(super) fn heading(&self) -> String {

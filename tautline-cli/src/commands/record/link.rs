@@ -34,8 +34,8 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
         server_away.look(&interface);
         record_some(&mut recording, &interface, LOOK_EVERY)?;
     }
-    // What has come is recorded, however slow the disk is: senders of reliable messages have been told that they arrived. But what comes
-    // meanwhile does not hold up the end.
+    // What has come is recorded, however slow the disk is: senders of reliable messages have been told that they arrived. But what
+    // comes meanwhile does not delay the end.
     let mut waiting = interface.statistics().inbox.waiting;
     while waiting > 0 {
         let taken = record_some(&mut recording, &interface, Duration::ZERO)?;

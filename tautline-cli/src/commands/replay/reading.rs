@@ -40,7 +40,7 @@ pub(super) struct Reading {
 impl Reading {
     /// Opens the files, and begins to read.
     pub(super) fn begin(args: &Args) -> Result<Self, Failure> {
-        // Finds a wrong file before it connects. A pipe can be read only once.
+        // Finds a wrong file before it connects. Leaves out pipes, which can be read only once.
         for path in args.files.iter().filter(|path| path.is_file() || path.is_dir() || !path.exists()) {
             let first = RecordingReader::open(path).and_then(|mut reader| reader.next_message());
             first.map_err(|error| unreadable(&error))?;

@@ -50,12 +50,12 @@ pub(super) fn run(args: &Args, path: &Path) -> Result<Exit, Failure> {
     show.end()
 }
 
-/// What is not shown of a capture.
+/// The packets of a capture that are not shown.
 #[derive(Debug, Default)]
 struct Skipped {
     partial: u64,
     unknown_link: u64,
-    /// The link type of the latest packet of an unknown one.
+    /// The latest of the unknown link types.
     link_type: u16,
 }
 
@@ -69,7 +69,8 @@ impl Skipped {
         }
         if self.unknown_link > 0 {
             output::warn(format_args!(
-                "skipped {} of link type {}, which is not known here: capture on an interface of IP, such as `tcpdump -i any`",
+                "skipped {} of link type {}, which `tap` does not know: capture on an interface that \
+                 carries IP, such as `tcpdump -i any`",
                 counted(self.unknown_link, "packet"),
                 self.link_type
             ));

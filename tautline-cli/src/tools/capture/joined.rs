@@ -1,11 +1,11 @@
 //! Takes apart what a capture shows as one packet, although it is several datagrams. A sender hands many of the same length to the
-//! kernel at once, and a card or the kernel cuts them apart behind the place where captures are taken (UDP GSO). A receiver joins them
-//! before that place (UDP GRO).
+//! kernel at once, and the kernel or the network card cuts them apart after the place where captures are taken (UDP GSO). At the
+//! receiver, they are joined before that place (UDP GRO).
 
 use tautline_proto::DropReason;
 use tautline_proto::wire::native::{self, HEADER_LEN};
 
-/// The length of what the headers of two such datagrams have in common: all but the number.
+/// The headers of two such datagrams have so many bytes in common: all but the number.
 const IN_COMMON: usize = HEADER_LEN - 4;
 
 /// Returns the datagrams in the payload of a packet. All are as long as the first, but the last may be shorter.

@@ -30,7 +30,7 @@ enum Purpose {
 pub(crate) struct Secrets {
     key: [u8; 16],
     drawn: u64,
-    /// How many answers are kept that were not taken.
+    /// How many answers are kept, and not yet taken.
     kept: Cell<usize>,
     /// `None` if nothing is recorded.
     answers: Option<Box<Answers>>,

@@ -26,8 +26,8 @@ pub struct Rerun {
     pub difference: Option<Difference>,
     /// When the last input came. `None` if there is none, or if outputs are not compared.
     pub last: Option<Instant>,
-    /// When the receiving half had to be called next at the end of the record, at the latest. `None` if it had nothing to do, if the
-    /// record of its last input is not whole, and for the sending half.
+    /// The latest time for the next call of the receiving half, as it was at the end of the record. `None` if it had nothing to
+    /// do, if the record of its last input is not whole, and for the sending half.
     pub due: Option<Instant>,
     /// Segments that cannot be read, because their file is damaged or another version wrote it.
     pub unreadable: u64,

@@ -1,4 +1,4 @@
-//! Says in words what an input was, for people who read where a rerun differs.
+//! Says in words what an input was, for people who read where a rerun differs from the record.
 
 use alloc::format;
 use alloc::string::String;
@@ -29,16 +29,16 @@ const fn name(kind: Kind) -> &'static str {
         Kind::Free => "a stream that was taken from its owner",
         Kind::RefuseStrangers => "the decision to admit no strangers for a while",
         Kind::Unreachable => "the report that a peer cannot be reached",
-        Kind::Polled => "the outputs being taken",
+        Kind::Polled => "the call that takes the outputs",
         Kind::NewHolders => "new keys",
         Kind::Command => "a request of the receiving half",
         Kind::Seal => "sending a datagram",
         Kind::SealPack => "sending a pack of datagrams",
         Kind::Sent => "datagrams that the kernel took",
         Kind::Offer => "sending a reliable message",
-        Kind::Deliver => "the look for reliable messages that are due",
+        Kind::Deliver => "the call that looks for reliable messages that are due",
         Kind::NotSent => "a datagram of a reliable message that could not be sent",
-        Kind::Abandon => "all reliable messages being given up",
+        Kind::Abandon => "the call that gives up all reliable messages",
         Kind::Fits => "the question whether a message fits the path",
         Kind::PathTold => "what the system tells about the size of a path",
         Kind::ProbeNotSent => "a probe of a path that could not be sent",

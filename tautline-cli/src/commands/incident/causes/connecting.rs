@@ -19,7 +19,7 @@ pub(super) fn not_connected(story: &Story) -> Option<Cause> {
     Some(Cause::new(Kind::NotConnected, reason))
 }
 
-/// What an event says about that.
+/// What an event says about the reason.
 fn reason(event: &Value) -> Option<String> {
     let fields = &event["fields"];
     let text = |name: &str| fields[name].as_str().unwrap_or("the server");

@@ -21,21 +21,22 @@ pub(super) fn flood(story: &Story) -> Option<Cause> {
     let meanwhile =
         story.received.iter().filter(|received| (begin..=end).contains(&&received.at)).count() as u64;
     let recorded = (strangers.len() as u64, meanwhile, end - begin);
-    // A flood is soon larger than a small ring. Then only its end is in the record, and the statistics have counted all of it.
+    // A small ring holds only the end of a large flood. The statistics have counted all of it.
     let counted = Some(counted(story)).filter(|_| strangers.len() * 2 > near().count());
     let floods = [Some(recorded), counted].into_iter().flatten();
     let (count, meanwhile, time) =
         floods.filter(|(count, meanwhile, _)| *count >= FLOOD as u64 && count > meanwhile).max()?;
     let sentence = format!(
-        "{count} datagrams of strangers were dropped within {:.1} s, beside {meanwhile} of peers; the last came from {from} ({})",
+        "{count} datagrams of strangers were dropped within {:.1} s, and {meanwhile} of peers came meanwhile; \
+         the last came from {from} ({})",
         time as f64 / 1e9,
         reason.explanation(),
     );
     Some(Cause::new(Kind::Flood, sentence))
 }
 
-/// How many datagrams were dropped and how many were accepted near the cause, in the seconds in which more were dropped, and how long
-/// those are.
+/// How many datagrams were dropped and how many were accepted near the cause. Only those seconds count in which more were dropped
+/// than accepted. The third number is how long they are together.
 fn counted(story: &Story) -> (u64, u64, u64) {
     let mut all = (0, 0, 0);
     for pair in story.statistics.windows(2) {

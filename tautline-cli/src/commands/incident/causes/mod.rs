@@ -2,8 +2,8 @@
 //!
 //! A cause that explains others comes first: a flood fills the kernel's buffer, and a handler that takes long leaves a queue. A path that
 //! has shrunk comes before the handler: on a busy machine, a driver that had to wait for the processor looks like a slow handler. A
-//! peer's silence is judged after what was too slow at this end, because that may only have been too late to hear it; losses come after
-//! a silence that they do not explain.
+//! peer's silence is judged after what was too slow at this end, because this end may only have heard the peer too late. Losses
+//! come after a silence: it is named only if they do not explain it.
 
 mod cause;
 mod connecting;
@@ -72,7 +72,7 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
 pub(super) fn told(story: &Story, found: &[Cause]) -> Vec<String> {
     if found.is_empty() {
         let short = story.short_record().map(|reach| {
-            format!(" But its record reaches back for {} only: a larger `black_box` keeps more.", span(reach))
+            format!(" But its record reaches back only {}: a larger `black_box` keeps more.", span(reach))
         });
         return vec!["The file shows no fault.".to_owned() + &short.unwrap_or_default()];
     }

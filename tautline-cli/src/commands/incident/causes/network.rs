@@ -52,7 +52,7 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
         for (at, _, count) in story.gaps().into_iter().filter(|(_, of, _)| of == peer) {
             *(if at > large.at { &mut missing } else { &mut before }) += count;
         }
-        // A network that loses some of all datagrams does so before, too.
+        // A network that always loses some datagrams has lost some before, too.
         let is_new = missing * until.len() as u64 > 3 * before * since.len() as u64;
         let sentence = || {
             format!(
@@ -63,7 +63,7 @@ fn silently_shrunk(story: &Story) -> Option<Cause> {
                 story.when(large.at)
             )
         };
-        // A few large ones may be probes of the path.
+        // A few large datagrams may be probes of the path.
         let is_large = large.len >= NARROWEST && story.is_near(large.at) && wide >= BURST;
         let is_shrunk = is_large && since.len() >= 3 && due >= BURST && missing >= BURST && is_new;
         is_shrunk.then(|| Cause::new(Kind::PathShrunk, sentence()))
@@ -91,20 +91,21 @@ pub(super) fn loss_burst(story: &Story) -> Option<Cause> {
     ((lost >= BURST || is_silence) && lost > dropped_here).then(|| Cause::new(Kind::LossBurst, sentence()))
 }
 
-/// Used if nothing else was found: the statistics have counted losses that lie before the record.
+/// Used if nothing else was found: the statistics have counted losses from before the record.
 pub(super) fn counted_loss(story: &Story) -> Option<Cause> {
     story.short_record()?;
     let lost = story.growth(|statistics| number(statistics, "lost")) - story.kernel_drops() as f64;
     let sentence = || {
         format!(
-            "the network lost {lost:.0} datagrams of peers on the way here. Only the statistics show that: the record does not reach back \
-             so far, and a larger `black_box` keeps more"
+            "the network lost {lost:.0} datagrams of peers on the way here. Only the statistics show that: the record does not \
+             reach back that far. A larger `black_box` keeps more"
         )
     };
     (lost >= BURST as f64).then(|| Cause::new(Kind::LossBurst, sentence()))
 }
 
-/// Messages were dropped because their lifespan was over. If nothing else was found, their way or their sender takes too long all the time.
+/// Messages were dropped because they were older than their lifespan. If no other cause is named, the network or the sender always
+/// takes too long.
 pub(super) fn too_old(story: &Story) -> Option<Cause> {
     let expired = |statistics: &Value| {
         ["messages_dropped", "inbox_dropped", "handlers_dropped"]

@@ -1,4 +1,4 @@
-//! Whose silence led to the file, and a peer that is alive, but sends no more of what a watchdog waits for.
+//! Finds the peer whose silence led to the file, and a peer that is alive but no longer sends what a watchdog waits for.
 
 use tautline::{MessageType, PeerId};
 
@@ -7,8 +7,8 @@ use super::super::words::span;
 use super::cause::{Cause, Kind};
 use super::silence::LONG_SILENCE_NS;
 
-/// The peer whose silence is looked at: that of the watchdog that tripped, or else one that was heard last before the cause. Others
-/// may have gone on meanwhile.
+/// The peer whose silence is examined: the one that the tripped watchdog names, or else the one that sent its messages last, or
+/// else the one that was heard last before the cause. Other peers may have gone on meanwhile.
 pub(super) fn suspect(story: &Story) -> Option<PeerId> {
     let named = story.watched().and_then(|watched| {
         let (_, peer) = watched.rsplit_once(" of ")?;
@@ -60,16 +60,16 @@ pub(super) fn sender_stopped(story: &Story) -> Option<Cause> {
     }
     longest = longest.max(end - before);
     let is_lost = story.gaps().iter().any(|(at, of, _)| *of == peer && last < *at && *at <= end);
-    // All the time, and not only at its beginning.
+    // During all of this time, and not only at its beginning.
     let is_alive = count >= 2 && longest * 4 < (end - last) * 3;
     let goes_on = match back {
-        Some(back) => format!("The next one came {}", story.when(back)),
-        None => format!("None came until the record ends, {}", story.when(end)),
+        Some(back) => format!("The next {message_type} came {}", story.when(back)),
+        None => format!("No {message_type} came until the record ends, {}", story.when(end)),
     };
     let sentence = || {
         format!(
-            "{} at {} sent no {message_type} for {} before the trip, though it is alive: {count} other datagrams of it came, and none \
-             is missing. {goes_on}. So its program did not send any",
+            "{} at {} sent no {message_type} for {} before the trip, though it is alive: {count} other datagrams of it \
+             came, and none is missing. {goes_on}. So its program sent none",
             story.who(peer),
             story.peers.get(&peer).map_or_else(|| "?".to_owned(), ToString::to_string),
             span(story.cause_at - last),

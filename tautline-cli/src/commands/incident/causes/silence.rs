@@ -32,11 +32,11 @@ const SILENCE_NS: u64 = 15_000_000;
 /// The same for other causes: some heartbeats are missing.
 pub(super) const LONG_SILENCE_NS: u64 = 300_000_000;
 
-/// A peer that was heard just before the trip is gone if it was not heard for this time after that.
+/// A peer that was heard just before the trip counts as gone if nothing of it came for this time afterwards.
 const GONE_NS: u64 = 200_000_000;
 
 pub(super) fn silence(story: &Story) -> Option<Cause> {
-    // What was sent meanwhile was not heard here.
+    // This end has read nothing meanwhile, so it does not know whether the peer was silent.
     if story.stuck().is_some() {
         return None;
     }
@@ -168,15 +168,15 @@ pub(super) fn held_up(story: &Story) -> Option<Cause> {
     Some(Cause::new(Kind::PeerStopped, sentence))
 }
 
-/// What may have kept a peer from sending, if nothing of it was lost as far as numbers show.
+/// What may have kept a peer from sending, if its numbers show no loss.
 fn held_up_by(story: &Story, has_number: bool) -> &'static str {
     let is_classic = story.settings.get("wire").is_some_and(|wire| wire == "classic");
     match (has_number, is_classic) {
         (false, _) => {
             "it was held up or stopped, or the network was cut. Without sequence numbers, this end cannot tell which"
         }
-        // It has no heartbeats, so a peer that only answers is silent if it hears nothing.
-        (true, true) => "it was held up or stopped, or nothing reached it that it would have answered",
+        // The classic wire has no heartbeats, so a peer that only answers is silent if it gets nothing.
+        (true, true) => "it was held up or stopped, or it got nothing that it would answer",
         (true, false) => "it was held up or stopped",
     }
 }

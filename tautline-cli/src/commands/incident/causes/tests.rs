@@ -171,19 +171,19 @@ fn a_flood_that_is_larger_than_the_ring_is_named() {
     assert_eq!(names(&story).first(), Some(&"flood"));
     let sentence = &of(&story)[0].sentence;
     assert!(
-        sentence.starts_with("30000 datagrams of strangers were dropped within 2.0 s, beside 1000"),
+        sentence.starts_with("30000 datagrams of strangers were dropped within 2.0 s, and 1000 of"),
         "{sentence}"
     );
     for (dropped, accepted) in [(1_900, 500), (30_000, 30_000)] {
         assert_ne!(names(&flooded(dropped, accepted)).first(), Some(&"flood"), "{dropped} beside {accepted}");
     }
-    // What a peer's datagrams were dropped for is no flood of strangers.
+    // Datagrams of a peer that were dropped are no flood of strangers.
     let mut story = flooded(30_000, 500);
     story.dropped.iter_mut().for_each(|(_, from, _)| *from = PEER.parse().expect("an address"));
     assert_ne!(names(&story).first(), Some(&"flood"));
 }
 
-/// It has run since before the trip, so that the driver has noted nothing of it.
+/// It has run since before the trip, so the driver could not note it.
 #[test]
 fn an_inline_handler_that_has_not_returned_is_named() {
     let mut story = silence();
@@ -362,7 +362,7 @@ fn a_peer_that_is_alive_but_sends_no_commands_is_named() {
     );
     let mut story = alive(0, 300);
     story.heard.push(heard(TRIP + 250 * MS));
-    assert!(of(&story)[0].sentence.contains("The next one came 250.0 ms after the trip"));
+    assert!(of(&story)[0].sentence.contains("The next command came 250.0 ms after the trip"));
     assert_eq!(names(&alive(0, 1)), ["peer stopped or network cut"], "one heartbeat, and then nothing");
     assert!(!names(&alive(1, 300)).contains(&"sender stopped"), "what is missing may have been commands");
 }
@@ -419,7 +419,7 @@ fn a_record_that_is_shorter_than_the_incident_says_so() {
     let mut story = short(0);
     let told = super::told(&story, &of(&story));
     assert!(
-        told[0].starts_with("The file shows no fault. But its record reaches back for 90.0 ms only"),
+        told[0].starts_with("The file shows no fault. But its record reaches back only 90.0 ms"),
         "{told:?}"
     );
     story.statistics.remove(0);

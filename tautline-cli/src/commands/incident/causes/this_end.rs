@@ -65,10 +65,11 @@ pub(super) fn slow_handler(story: &Story) -> Option<Cause> {
     Some(Cause::new(Kind::SlowHandler, sentence))
 }
 
-/// A busy driver looks the same if the whole process stood still.
-const STOPPED_PERHAPS: &str = ". Nothing was sent meanwhile either, so the whole process may have been stopped: this end cannot tell which";
+/// A handler that takes long and a process that was stopped look alike.
+const STOPPED_PERHAPS: &str =
+    ". Nothing was sent meanwhile, so the whole process may have been stopped instead";
 
-/// Whether this process has surely run at some time in this period.
+/// Whether the record shows that this process ran at some time in this period.
 fn ran(story: &Story, period: Range<At>) -> bool {
     let sent = story.sent.iter().map(|(at, ..)| at);
     sent.chain(story.events.iter().map(|(at, _)| at)).any(|at| period.contains(at))
@@ -94,8 +95,8 @@ pub(super) fn kernel_buffer_full(story: &Story) -> Option<Cause> {
 pub(super) fn driver_late(story: &Story) -> Option<Cause> {
     if let Some((since, None)) = story.stuck() {
         let sentence = format!(
-            "the driver has read nothing since {}, and still did not when the file was written, {}: it had to wait for the processor, or \
-             whoever drives it did not call it",
+            "the driver read nothing from {} until the file was written, {}: it had to wait for the processor, or the program did \
+             not call it",
             story.when(since),
             story.when(story.written_at)
         );
@@ -131,7 +132,7 @@ fn late(story: &Story, counts: impl Fn(&Received) -> bool) -> Option<Cause> {
 
 pub(super) fn slow_reader(story: &Story) -> Option<Cause> {
     let nobody = nobody_reads(story);
-    // The handlers have got them.
+    // The handlers have got the messages.
     if nobody && story.statistics.last().is_some_and(|(_, last)| number(last, "handled") > 0.0) {
         return None;
     }
@@ -141,7 +142,7 @@ pub(super) fn slow_reader(story: &Story) -> Option<Cause> {
     let sentence = match (behind, dropped) {
         (None, None) => return None,
         _ if nobody => {
-            "nobody has called `receive` yet, so all messages wait for it or are dropped: if nobody is to, set `inbox_capacity` to 0"
+            "nobody has called `receive` yet, so all messages wait for it or are dropped: call it, or set `inbox_capacity` to 0"
                 .to_owned()
         }
         (Some(behind), _) => format!("whoever calls `receive` is too slow: the {behind}"),
@@ -152,13 +153,13 @@ pub(super) fn slow_reader(story: &Story) -> Option<Cause> {
     Some(Cause::new(Kind::SlowReader, sentence))
 }
 
-/// Whether no message was taken by `receive` since the interface exists.
+/// Whether `receive` has taken no message since the interface was created.
 fn nobody_reads(story: &Story) -> bool {
     story.statistics.last().is_some_and(|(_, last)| last["inbox_taken"] == 0)
 }
 
-/// The first reader of this kind that fell behind near the cause, or that fell behind earlier, and never caught up: then messages have
-/// `waiting` ever since.
+/// The first reader of this kind that fell behind near the cause, or else the last one that fell behind earlier and never caught
+/// up: messages were `waiting` in all statistics since then.
 fn behind(story: &Story, reader: &str, waiting: &str) -> Option<String> {
     let is_reader =
         |event: &Value| event["fields"]["reader"].as_str().is_some_and(|name| name.starts_with(reader));
@@ -178,10 +179,10 @@ fn behind(story: &Story, reader: &str, waiting: &str) -> Option<String> {
         None => earlier()?,
     };
     let reader = event["fields"]["reader"].as_str()?;
-    Some(format!("{reader} fell behind {}, and {waiting:.0} messages waited for it", story.when(at)))
+    Some(format!("{reader} fell behind {}, and {waiting:.0} messages waited", story.when(at)))
 }
 
-/// Used if nothing else was found: what came was dropped here, such as messages of a stream that another peer owns.
+/// Used if nothing else was found: this end dropped what came, such as messages of a stream that another peer owns.
 pub(super) fn dropped_here(story: &Story) -> Option<Cause> {
     // A latch drops messages because it has tripped.
     let is_cause = |reason: &DropReason| ![DropReason::Superseded, DropReason::Latched].contains(reason);

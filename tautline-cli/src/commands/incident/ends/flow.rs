@@ -39,7 +39,7 @@ pub(super) struct Sent {
 #[derive(Debug)]
 pub(super) struct Came {
     pub(super) at: At,
-    /// From whom, if it was accepted.
+    /// Who sent it, if it was accepted.
     pub(super) peer: Option<PeerId>,
     pub(super) id: Id,
     pub(super) dropped: Option<DropReason>,
@@ -102,13 +102,13 @@ impl End {
         self.at(self.story.cause_at)
     }
 
-    /// Leaves out what was sent to peers other than this end: a server may have many.
+    /// Leaves out what was sent to peers other than `other`: a server may have many.
     pub(super) fn keep_link_to(&mut self, other: &Self) {
         let sent_there: HashSet<Id> = other.sent.iter().map(|sent| sent.id).collect();
         let from_there = self.came.iter().filter(|came| sent_there.contains(&came.id));
         let mut peers: HashSet<PeerId> = from_there.filter_map(|came| came.peer).collect();
         if peers.is_empty() {
-            // What went to all peers may be the same for each. So this is less certain.
+            // What was sent to all peers may be the same for each of them. So this is less certain.
             let came_there: HashSet<Id> = other.came.iter().map(|came| came.id).collect();
             peers =
                 self.sent.iter().filter(|sent| came_there.contains(&sent.id)).map(|sent| sent.peer).collect();

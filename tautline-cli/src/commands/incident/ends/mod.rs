@@ -80,8 +80,8 @@ impl Ends {
         let [there, back] = [journeys(&ends[0], &ends[1]), journeys(&ends[1], &ends[0])];
         let offset = clocks::offset(&there, &back).ok_or_else(|| {
             Failure::failed(
-                "the two files have no datagram in common: give those of the two ends of one link, of the same time. (A larger `black_box` \
-                 reaches further back.)",
+                "the two files have no datagram in common: give the files of both ends of one link, of the same time. (A larger \
+                 `black_box` reaches further back.)",
             )
         })?;
         Ok(Self { ends, offset })
@@ -179,7 +179,7 @@ impl Ends {
         text
     }
 
-    /// What each end shows for itself.
+    /// What went wrong, by the file of each end alone.
     fn causes(&self) -> Vec<String> {
         let of_end = |end: &End| {
             let told = causes::told(&end.story, &causes::of(&end.story)).into_iter();
