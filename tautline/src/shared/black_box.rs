@@ -44,7 +44,7 @@ const QUIET: Duration = Duration::from_secs(5);
 const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
 /// The end of the interface waits at most so long for a file that is due. If writing takes longer, the program may end before that.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_WAIT_AT_END: Duration = Duration::from_secs(5);
 
 /// The rings of an earlier connection are kept for this time.
 const KEPT: Duration = Duration::from_secs(1);
@@ -155,7 +155,7 @@ impl BlackBox {
     /// Waits until a file that is due has been written, so that a program that ends because of a trip does not end before. Call it
     /// when the interface is closed.
     pub(crate) fn finish(&self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + LONGEST_WAIT_AT_END;
         let mut log = lock(&self.log);
         while log.is_watched {
             let left = until.saturating_duration_since(Instant::now());

@@ -146,7 +146,8 @@ impl Story {
 
     /// Whether the connection was not ended yet when the file was written.
     fn is_open(&self) -> bool {
-        let state = self.events.iter().rev().find_map(|(_, event)| event["fields"]["to"].as_str());
+        let mut states = self.events.iter().rev().filter(|(_, event)| event["event"] == "StateChanged");
+        let state = states.find_map(|(_, event)| event["fields"]["to"].as_str());
         state.is_none_or(|state| !["Disconnected", "Error", "Closed"].contains(&state))
     }
 

@@ -210,6 +210,9 @@ fn a_driver_that_nobody_calls_any_more_is_named() {
     // After the end of the connection nobody has to.
     let closed = json!({ "event": "StateChanged", "fields": { "from": "Connected", "to": "Disconnected" } });
     story.events.push((TRIP, closed));
+    // The last event that names two addresses, and no states.
+    let moved = json!({ "event": "PeerMoved", "fields": { "from": PEER, "to": "127.0.0.1:5001" } });
+    story.events.push((TRIP, moved));
     assert_eq!(names(&story), ["peer silent"]);
 }
 
