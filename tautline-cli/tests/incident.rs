@@ -608,7 +608,9 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
         [(&whole[..], None), (&whole[..ring], Some("it was cut off")), (&changed, Some("cannot be read"))]
     {
         std::fs::write(&path, bytes).expect("written");
-        let text = run(&["incident", path.to_str().expect("text")]).stdout;
+        let text = run(&["incident", path.to_str().expect("text"), "--rerun"]).stdout;
+        let (halves, is_cut) = (text.matches(" half: ").count(), told == Some("it was cut off"));
+        assert!(halves == 2 && text.contains("sending half: not in the file") == is_cut, "{text}");
         let warning = text.lines().next().filter(|line| line.starts_with("The file is damaged: "));
         assert_eq!(warning.is_some(), told.is_some(), "{text}");
         assert!(warning.is_none_or(|warning| warning.contains(told.unwrap_or_default())), "{text}");

@@ -158,7 +158,12 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 /// What a rerun has shown.
 fn rerun_text(reruns: &[Rerun; 2], file: &BlackBoxFile) -> String {
     let mut text = String::from("\nRerun\n");
-    for (half, rerun) in ["receiving half", "sending half"].into_iter().zip(reruns) {
+    let halves = [("receiving half", &file.inbound), ("sending half", &file.outbound)];
+    for ((half, ring), rerun) in halves.into_iter().zip(reruns) {
+        if ring.segments.is_empty() {
+            text.push_str(&format!("  {half}: not in the file, so nothing was compared\n"));
+            continue;
+        }
         let Rerun { inputs, datagrams, states, difference, .. } = rerun;
         let result = match difference {
             // A ring that was never full has a mark at its beginning alone.
