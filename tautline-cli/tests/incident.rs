@@ -632,6 +632,16 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
     );
     let misspelled = run(&["incident", file, "--what-if", "comand.lifespan=5ms"]);
     assert!(misspelled.stderr.contains("did you mean `command.lifespan`?"), "{}", misspelled.stderr);
+    for (written, meant) in [
+        ("lifespn", "lifespan"),
+        ("dedline", "deadline"),
+        ("owner", "command.owner"),
+        ("ownr", "command.owner"),
+    ] {
+        let misspelled = run(&["incident", file, "--what-if", &format!("{written}=5ms")]);
+        let sentence = format!("there is no key `{written}`: did you mean `{meant}`?");
+        assert!(misspelled.stderr.contains(&sentence), "{}", misspelled.stderr);
+    }
     let refused = run(&["incident", file, "--what-if", "colour=red"]);
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("there is no key `colour`"), "{}", refused.stderr);

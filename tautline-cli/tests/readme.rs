@@ -1,17 +1,26 @@
-//! The commands in the README do what it says.
+//! The commands in the README and in docs/incidents.md do what the pages say.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
+use tautline::{Config, Metadata, create_udp_client, create_udp_server};
+
+fn page(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
+}
+
 /// Returns the command lines of the README's shell blocks, without comments.
 fn commands() -> Vec<String> {
-    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let blocks = readme.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
+    commands_of(&page("README.md"))
+}
+
+fn commands_of(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
     blocks.flat_map(|block| block.lines().map(without_comment).collect::<Vec<_>>()).collect()
 }
 
 fn without_comment(line: &str) -> String {
-    line.split("  #").next().unwrap().trim().to_owned()
+    line.split(" #").next().unwrap().trim().to_owned()
 }
 
 /// Returns the words after the program's name, split as a shell does. `None` if it is another program.
@@ -89,4 +98,35 @@ fn every_link_in_the_readme_leads_to_a_file() {
         let file = target.split('#').next().unwrap();
         assert!(root.join(file).exists(), "README.md links to {target}, which does not exist");
     }
+}
+
+#[test]
+fn the_commands_of_the_page_about_incidents_work_on_a_link_with_default_settings() {
+    let folder = std::env::temp_dir().join(format!("tautline-incidents-{}", std::process::id()));
+    let with_box = |config: Config, name| config.name(name).black_box("1MiB").black_box_dir(&folder);
+    let plant = create_udp_server(with_box(Config::server("127.0.0.1:0"), "plant")).unwrap();
+    plant.connect().unwrap();
+    let address = plant.local_address().unwrap().to_string();
+    let controller = create_udp_client(with_box(Config::client(&address), "controller")).unwrap();
+    controller.connect().unwrap();
+    controller.send(&[0.5], &Metadata::command()).unwrap();
+    std::fs::create_dir_all(folder.join("incidents")).unwrap();
+    for (end, name) in [(&plant, "plant.mcap"), (&controller, "controller.mcap")] {
+        std::fs::rename(end.dump().unwrap(), folder.join(name)).unwrap();
+    }
+    std::fs::copy(folder.join("plant.mcap"), folder.join("incidents/plant-1.mcap")).unwrap();
+
+    let page = page("docs/incidents.md");
+    let lines = commands_of(&page).into_iter().filter(|line| line.starts_with("tautline incident "));
+    let mut lines: Vec<_> = lines.map(|line| line.replace("plant-*.mcap", "plant-1.mcap")).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    let settings = page.split("\n\n").find(|text| text.starts_with("`--what-if KEY=VALUE`")).unwrap();
+    let examples = settings.split('`').skip(3).step_by(2).filter(|code| code.contains('='));
+    lines.extend(examples.map(|code| format!("tautline incident plant.mcap --what-if {code}")));
+    assert!(lines.len() >= 10, "{lines:?}");
+    for line in lines {
+        let output = run(&arguments(&line).expect("the program's command"), &folder);
+        assert!(output.status.success(), "{line}: {output:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

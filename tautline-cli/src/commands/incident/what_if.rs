@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Happened, Step};
-use tautline::{Instant, MessageType, PeerId, Selector, Settings};
+use tautline::{Config, ConfigError, Instant, MessageType, PeerId, Selector, Settings};
 
 use crate::tools::exit::Failure;
 use crate::tools::output::escaped;
@@ -29,13 +29,13 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
     let (key, value) = (key.trim(), value.trim());
     let recorded = file.config();
     let mut changed = recorded.clone();
-    let usage = |error: tautline::ConfigError| Failure::usage(error.to_string());
-    if ["lifespan", "deadline"].contains(&key) {
+    let usage = |error: ConfigError| Failure::usage(error.to_string());
+    if FOR_ALL_TYPES.contains(&key) {
         for of_type in MessageType::ALL {
             changed.set(&format!("{of_type}.{key}"), value).map_err(usage)?;
         }
     } else {
-        changed.set(key, value).map_err(usage)?;
+        changed.set(key, value).map_err(|error| of_a_stream(&error, key).unwrap_or_else(|| usage(error)))?;
     }
     let before = recorded.settings().map_err(|error| {
         Failure::failed(format!("the settings in the file contradict themselves: {error}"))
@@ -77,6 +77,21 @@ pub(super) fn answer(file: &BlackBoxFile, change: &str) -> Result<String, Failur
         differences(&then, &now)
     ))
 }
+
+/// Returns the failure if the unknown key is one of a stream, perhaps misspelled, whose type is missing.
+fn of_a_stream(error: &ConfigError, key: &str) -> Option<Failure> {
+    matches!(error, ConfigError::UnknownKey { nearest: None, .. }).then_some(())?;
+    let of_type = format!("{}.{key}", MessageType::Command);
+    let meant = match Config::default().set(&of_type, "").err()? {
+        ConfigError::UnknownStreamKey { nearest, .. } => nearest?,
+        _ => of_type,
+    };
+    let alone = meant.rsplit('.').next().filter(|key| FOR_ALL_TYPES.contains(key));
+    Some(Failure::usage(format!("there is no key `{key}`: did you mean `{}`?", alone.unwrap_or(&meant))))
+}
+
+/// The keys of a stream that may stand without a type.
+const FOR_ALL_TYPES: [&str; 2] = ["lifespan", "deadline"];
 
 /// The settings on which the record depends.
 const CAN_BE_TRIED: &str = "These can be: heartbeat_interval, liveness_timeout, peer_expiry, reliable_tries, allow, max_peers, \
