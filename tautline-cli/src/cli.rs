@@ -160,16 +160,66 @@ fn without_odd_tips(mut error: clap::Error) -> clap::Error {
 /// Adds a tip to the error about an unexpected word, if it is clear what was meant.
 fn with_tip(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     let words: Vec<&str> = words.iter().filter_map(|word| word.to_str()).collect();
-    let tip = match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(given)) if error.kind() == ErrorKind::UnknownArgument => {
-            option_with_value(&words, given).or_else(|| with_colon(&words, given))
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    let given = text(ContextKind::InvalidArg);
+    let tip = match error.kind() {
+        ErrorKind::UnknownArgument => cut(&words, given)
+            .or_else(|| option_with_value(&words, given))
+            .or_else(|| with_colon(&words, given)),
+        ErrorKind::ValueValidation if given == "<ENDPOINT>" => order(&words, text(ContextKind::InvalidValue)),
+        ErrorKind::MissingRequiredArgument if words.contains(&"replay") => Some(FILES_FIRST.to_owned()),
+        ErrorKind::ArgumentConflict if given == "--timed" && text(ContextKind::PriorArg) == "[DATA]" => {
+            Some("the lines come from standard input: '--timed < FILE'".to_owned())
+        }
+        ErrorKind::InvalidSubcommand if words.contains(&"config") => {
+            let file = text(ContextKind::InvalidSubcommand);
+            file.contains('.').then(|| format!("to check a file, use 'tautline config check {file}'"))
         }
         _ => None,
     };
     if let Some(tip) = tip {
+        if error.remove(ContextKind::SuggestedArg).is_some() {
+            error.remove(ContextKind::Usage);
+        }
         error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
+    with_right_lack(error, &words)
+}
+
+const FILES_FIRST: &str = "the files come first, then the endpoint: tautline replay run.mcap 127.0.0.1:9000";
+const ENDPOINT_FIRST: &str =
+    "the endpoint comes first, then the data: tautline send 127.0.0.1:9000 '{\"force\": 1.5}'";
+
+/// If a value that is no endpoint belongs elsewhere, returns a tip that tells the order of the words.
+fn order(words: &[&str], value: &str) -> Option<String> {
+    let is_endpoint = |word: &&str| word.contains(':') && word.parse::<tautline::Endpoint>().is_ok();
+    match *words.iter().find(|word| ["send", "replay"].contains(word))? {
+        "send" if words.iter().any(is_endpoint) => Some(ENDPOINT_FIRST.to_owned()),
+        "replay" if is_file(&value) => Some(FILES_FIRST.to_owned()),
+        _ => None,
+    }
+}
+
+fn is_file(word: &&str) -> bool {
+    word.ends_with(".mcap") || std::path::Path::new(word).is_file()
+}
+
+/// Names what is missing behind `replay run.mcap`. clap takes the only word for the endpoint.
+fn with_right_lack(mut error: clap::Error, words: &[&str]) -> clap::Error {
+    let lacks_one = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::Strings(lacking)) if lacking.len() == 1);
+    if lacks_one && words.contains(&"replay") && words.iter().skip(1).any(is_file) {
+        error.insert(ContextKind::InvalidArg, ContextValue::Strings(vec!["<ENDPOINT>".to_owned()]));
+    }
     error
+}
+
+/// Tells both options about a cut to whoever wrote `--cut`. clap finds one of them.
+fn cut(words: &[&str], given: &str) -> Option<String> {
+    (given == "--cut" && words.contains(&"demo"))
+        .then(|| "use '--cut-after' for when it begins, and '--cut-for' for how long it lasts".to_owned())
 }
 
 /// Tells `--delivery reliable` to whoever wrote `--reliable`: if an option of the subcommand has such a value, returns a tip with

@@ -105,6 +105,38 @@ fn data_that_is_not_json_is_refused() {
     assert_reports(&run(&["send", "127.0.0.1:9", "-"]), USAGE, &["leave DATA out", "standard input"]);
     assert_reports(&run(&["send", "127.0.0.1:9", "force=1.5"]), USAGE, &["did you mean '{\"force\": 1.5}'?"]);
     assert_reports(&run(&["send", "127.0.0.1:9", "{\"a\": NaN}"]), USAGE, &["DATA"]);
+    for data in ["{force: 1.5}", "{ _f: 1 }", "{'force': 1.5}", "['a']", "'stop'"] {
+        let hint = "keys and texts need double quotes, such as '{\"force\": 1.5}'";
+        assert_reports(&run(&["send", "127.0.0.1:9", data]), USAGE, &[hint]);
+    }
+    for data in ["{\"a\": x}", "[x]", "{1: 2}"] {
+        assert!(!run(&["send", "127.0.0.1:9", data]).stderr.contains("double quotes"), "{data}");
+    }
+}
+
+#[test]
+fn words_in_the_wrong_order_are_told_with_the_right_order() {
+    let data_first = "the endpoint comes first, then ";
+    for data in ["{\"force\": 1.5}", "1.5", "stop"] {
+        assert_reports(&run(&["send", data, "127.0.0.1:9"]), USAGE, &[data_first]);
+    }
+    for arguments in [
+        &["127.0.0.1:9", "run.mcap"][..],
+        &["127.0.0.1:9", "./run.mcap"],
+        &["127.0.0.1:9", "a.mcap", "b.mcap"],
+    ] {
+        let replay = run(&[&["replay"], arguments].concat());
+        assert_reports(&replay, USAGE, &["the files come first, then the endpoint"]);
+    }
+    // clap takes the only word for the endpoint.
+    for (file, problem) in [("run.mcap", "not provided:\n  <ENDPOINT>"), ("./run.mcap", "'<ENDPOINT>'")] {
+        assert_reports(&run(&["replay", file]), USAGE, &[problem, "the files come first, then the endpoint"]);
+    }
+    let wrong = run(&["send", "127.0.0.1:99999", "1"]);
+    assert!(!wrong.stderr.contains(data_first), "{}", wrong.stderr);
+    assert_reports(&run(&["replay", "127.0.0.1:9"]), USAGE, &["not provided:\n  <FILE.mcap>"]);
+    let timed = run(&["send", "127.0.0.1:9", "--timed", "run.jsonl"]);
+    assert_reports(&timed, USAGE, &["'--timed < FILE'"]);
 }
 
 #[test]
@@ -293,6 +325,7 @@ fn numbers_and_names_outside_their_range_are_refused() {
         (&["bench", "latency", "--size", "1400B"], &["--size", "bytes", "without a unit", "65000"]),
         (&["completions", "cmd"], &["cmd", "bash"]),
         (&["lisen"], &["lisen", "listen"]),
+        (&["config", "plant.toml"], &["'tautline config check plant.toml'"]),
     ] {
         assert_reports(&run(arguments), USAGE, parts);
     }
@@ -323,6 +356,7 @@ fn an_unknown_option_is_told_with_one_that_is_meant_or_none() {
         (&["ping", "127.0.0.1", "9000"], "127.0.0.1:9000"),
         (&["-v", "doctor", "plant.local", "9000", "--json"], "plant.local:9000"),
         (&["listen", "::1", "9000"], "[::1]:9000"),
+        (&["demo", "--cut", "3s"], "'--cut-after'"),
     ] {
         assert!(tip(arguments).is_some_and(|tip| tip.contains(meant)), "{arguments:?}");
     }

@@ -2,7 +2,7 @@
 
 mod reading;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -66,6 +66,7 @@ const BUSY_WAIT: Duration = Duration::from_millis(1);
 
 /// Sends the recording.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
+    check_order(args)?;
     let mut reading = Reading::begin(args)?;
     let config = args.link.config_of(Role::Client, Some(&args.endpoint))?;
     let interface = open(config, |_| {})?;
@@ -81,6 +82,18 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     replay.report(args)?;
     played?;
     replay.outcome()
+}
+
+/// Refuses an endpoint in place of the first file.
+fn check_order(args: &Args) -> Result<(), Failure> {
+    let swapped = args.files.first().and_then(|first| first.to_str());
+    let is_endpoint = |first: &&str| first.contains(':') && first.parse::<Endpoint>().is_ok();
+    match swapped.filter(is_endpoint).filter(|first| !Path::new(first).exists()) {
+        Some(endpoint) => Err(Failure::usage(format!(
+            "there is no file {endpoint}: the files come first, then the endpoint, such as: tautline replay run.mcap {endpoint}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The loop that sends, and its counts.

@@ -1,6 +1,6 @@
 //! Builds the payload and the metadata from the options.
 
-use tautline::{Delivery, Id, Metadata, Payload, PayloadLimits};
+use tautline::{Delivery, Endpoint, Id, Metadata, Payload, PayloadLimits};
 
 use super::args::Args;
 use crate::tools::exit::Failure;
@@ -14,6 +14,12 @@ pub(super) fn data_payload(args: &Args, data: &str, limits: &PayloadLimits) -> R
     payload(args, data.as_bytes()).and_then(|payload| fits(&payload).map(|()| payload)).map_err(|problem| {
         let hint = if data == "-" {
             "; leave DATA out to send each line of standard input".to_owned()
+        } else if lacks_double_quotes(data) {
+            "; keys and texts need double quotes, such as '{\"force\": 1.5}'".to_owned()
+        } else if data.contains(':') && data.parse::<Endpoint>().is_ok() {
+            format!(
+                "; the endpoint comes first, then DATA, such as: tautline send {data} '{{\"force\": 1.5}}'"
+            )
         } else if data.starts_with(['"', '[', '{']) || data.len() > LONGEST_HINT {
             String::new() // the data is not text with missing quotes
         } else if let Some((name, value)) = named_value(data) {
@@ -24,6 +30,13 @@ pub(super) fn data_payload(args: &Args, data: &str, limits: &PayloadLimits) -> R
         };
         Failure::usage(format!("DATA cannot be sent: {problem}{hint}"))
     })
+}
+
+/// Whether it is an object or a list with a bare key, or with single quotes.
+fn lacks_double_quotes(data: &str) -> bool {
+    let inside = data.trim_start_matches(['{', '[', ' ']);
+    inside.starts_with('\'')
+        || data.starts_with('{') && inside.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
 /// Reads NAME=VALUE, as people write settings.
