@@ -171,8 +171,8 @@ impl SendResult {
         });
         let unheard = (self.unheard > 0).then(|| {
             format!(
-                "{} gave no sign of life after {} of the {} messages: they may be lost",
-                args.endpoint, self.unheard, self.sent
+                "{} of the {} messages may be lost: {} gave no sign of life after them",
+                self.unheard, self.sent, args.endpoint
             )
         });
         let unanswered = (self.unanswered > 0)
