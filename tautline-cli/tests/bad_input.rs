@@ -38,7 +38,41 @@ fn a_network_card_in_place_of_an_address_is_told_with_the_setting_for_it() {
 #[cfg(unix)]
 fn a_folder_that_takes_no_black_box_is_found_at_the_start() {
     let arguments = ["listen", "127.0.0.1:0", "--black-box", "/dev/null/incidents"];
-    assert_reports(&run(&arguments), 1, &["cannot write black boxes to /dev/null/incidents"]);
+    assert_reports(&run(&arguments), 1, &["cannot write the black boxes to /dev/null/incidents"]);
+}
+
+#[test]
+fn a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder_are_told() {
+    let folder = std::env::temp_dir().join(format!("tautline-folder-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let path = folder.to_str().expect("plain text");
+    for arguments in [
+        &["replay", path, "127.0.0.1:9"][..],
+        &["listen", "127.0.0.1:0", "--config", path],
+        &["config", "check", path],
+        &["config", "print", path],
+        &["tap", "--read", path],
+        &["proxy", "127.0.0.1:0", "127.0.0.1:9", "--schedule", path],
+        &["record", "127.0.0.1:0", "-o", path],
+        &["record", "127.0.0.1:0", "-o", path, "--overwrite"],
+        &["demo", "--plot", path],
+        &["bench", "latency", "--html", path],
+        &["incident", "plant.mcap", path],
+        &["incident", path],
+        &["listen", "127.0.0.1:0", "--key", path],
+    ] {
+        let refused = run(arguments);
+        assert_reports(&refused, USAGE, &[path]);
+        let told = ["is a folder: name ", "is a folder, and ", "is a directory: name "];
+        assert!(told.iter().any(|told| refused.stderr.contains(told)), "{arguments:?}: {}", refused.stderr);
+    }
+    let file = folder.join("run.jsonl");
+    std::fs::write(&file, "").expect("a temporary file");
+    let file = file.to_str().expect("plain text");
+    for arguments in [&["listen", "127.0.0.1:0", "--black-box", file][..], &["man", file]] {
+        assert_reports(&run(arguments), USAGE, &[file, "is a file: name a folder for the "]);
+    }
+    std::fs::remove_dir_all(&folder).expect("this test created it");
 }
 
 #[test]

@@ -675,6 +675,8 @@ fn what_is_no_black_box_and_what_cannot_be_tried_are_errors() {
         assert_eq!(tried.code, 0, "{change}: {}", tried.stderr);
         assert!(tried.stdout.contains(sentence), "{change}: {}", tried.stdout);
     }
+    let refused = run(&["incident", file, "--html", folder.0.to_str().expect("text")]);
+    assert!(refused.code == 2 && refused.stderr.contains("is a folder: name a file in it"), "{refused:?}");
     let page = folder.0.join("page.html");
     let told = run(&["incident", file, "--html", page.to_str().expect("text")]);
     assert!(told.stdout.contains("last command received"), "{}", told.stdout);

@@ -6,6 +6,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::tools::exit::{EXIT_CODES, Exit, Failure};
+use crate::tools::files::make_folder;
 use crate::tools::link::TIMES;
 use crate::tools::output;
 
@@ -29,8 +30,8 @@ pub(crate) fn run(args: &Args, definition: clap::Command) -> Result<Exit, Failur
         output::data(&page(&definition))?;
         return Ok(Exit::Done);
     };
-    std::fs::create_dir_all(dir)
-        .and_then(|()| write_all(dir, &definition))
+    make_folder(dir, "manual")?;
+    write_all(dir, &definition)
         .map_err(|error| Failure::failed(format!("cannot write the manual to {}: {error}", dir.display())))?;
     Ok(Exit::Done)
 }

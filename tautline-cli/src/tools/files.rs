@@ -1,4 +1,4 @@
-//! Writes pages and pictures to files. Used by `demo`, `bench` and `record`.
+//! Writes pages and pictures to files, and refuses a folder in place of a file.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -6,8 +6,25 @@ use std::path::Path;
 use crate::tools::exit::Failure;
 use crate::tools::output;
 
+/// Refuses a folder in place of a file.
+pub(crate) fn check_file(path: &Path) -> Result<(), Failure> {
+    if path.is_dir() {
+        return Err(Failure::usage(format!("{} is a folder: name a file in it", path.display())));
+    }
+    Ok(())
+}
+
+/// Makes a folder for files of this kind, unless it is there.
+pub(crate) fn make_folder(path: &Path, what: &str) -> Result<(), Failure> {
+    if path.is_file() {
+        return Err(Failure::usage(format!("{} is a file: name a folder for the {what}", path.display())));
+    }
+    std::fs::create_dir_all(path).map_err(|error| cannot_write(path, what, &error))
+}
+
 /// Checks before a measurement that its file (a page, a picture, a recording) can be written. It leaves no file behind.
 pub(crate) fn check_writable(path: &Path, what: &str) -> Result<(), Failure> {
+    check_file(path)?;
     let opened = match std::fs::File::create_new(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             std::fs::OpenOptions::new().append(true).open(path).map(drop)
@@ -19,6 +36,7 @@ pub(crate) fn check_writable(path: &Path, what: &str) -> Result<(), Failure> {
 
 /// Writes a file that the user named, and says so.
 pub(crate) fn write(path: &Path, what: &str, text: &str) -> Result<(), Failure> {
+    check_file(path)?;
     std::fs::write(path, text).map_err(|error| cannot_write(path, what, &error))?;
     output::note(format_args!("wrote the {what} to {}", path.display()));
     Ok(())

@@ -19,7 +19,7 @@ use tautline::{
 
 use crate::tools::black_box;
 use crate::tools::exit::{Exit, Failure};
-use crate::tools::files::check_writable;
+use crate::tools::files::{check_writable, make_folder};
 use crate::tools::output;
 use crate::tools::waiting::while_connecting;
 
@@ -80,9 +80,7 @@ impl WireArgs {
             config = config.use_sequence(false);
         }
         if let Some(folder) = &self.black_box {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                Failure::failed(format!("cannot write black boxes to {}: {error}", folder.display()))
-            })?;
+            make_folder(folder, "black boxes")?;
             check_writable(&folder.join(format!("tautline-{}.part", std::process::id())), "black box")?;
             // Its size may be set already.
             let size = config.black_box.take().unwrap_or_else(|| "64MiB".into());

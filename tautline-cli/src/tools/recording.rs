@@ -7,7 +7,7 @@ use std::time::Duration;
 use tautline::recording::{ReadError, RecordError, RecordingFiles};
 
 use crate::tools::exit::Failure;
-use crate::tools::files::check_writable;
+use crate::tools::files::{check_file, check_writable};
 use crate::tools::link::{count, duration};
 
 /// Options of the files that are written.
@@ -62,6 +62,7 @@ impl FileArgs {
             let sentence = "--keep needs --split-size or --split-every: a recording in one file has no oldest file to remove";
             return Err(Failure::usage(sentence));
         }
+        check_file(&self.output)?;
         if !self.overwrite && !self.files().is_split() && self.output.exists() {
             return Err(is_there(&self.output));
         }

@@ -261,7 +261,7 @@ mod from_toml {
         pub fn from_toml_file(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
             let path = path.as_ref();
             std::fs::read_to_string(path)
-                .map_err(|error| ConfigError::Unreadable { problem: error.to_string() })
+                .map_err(|error| ConfigError::Unreadable { problem: reading_problem(path, &error) })
                 .and_then(|text| Self::from_toml(&text))
                 .map(|mut config| {
                     config.key_files_below(path.parent().unwrap_or(Path::new("")));
@@ -272,6 +272,11 @@ mod from_toml {
                     error: Box::new(error),
                 })
         }
+    }
+
+    /// Says why a file cannot be read.
+    fn reading_problem(path: &Path, error: &std::io::Error) -> String {
+        if path.is_dir() { "it is a folder: name a file in it".to_owned() } else { error.to_string() }
     }
 
     /// Returns the value as the table of a stream.

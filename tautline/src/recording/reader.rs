@@ -113,6 +113,9 @@ fn problem(path: &Path, error: &McapError) -> ReadError {
     if matches!(error, McapError::NotMcap) {
         return other_kind(path, "no MCAP file: name a file that `tautline record` wrote");
     }
+    if path.is_dir() {
+        return other_kind(path, "a folder: name a recording in it");
+    }
     ReadError { path: path.to_owned(), is_no_recording: false, problem: error.to_string() }
 }
 

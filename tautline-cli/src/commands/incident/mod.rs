@@ -18,6 +18,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Rerun};
 use self::ends::Ends;
 use self::story::Story;
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::files::write;
 use crate::tools::output::{self, escaped, on_terminal};
 
 /// Tell from the file of a black box what happened
@@ -60,8 +61,8 @@ pub(crate) struct Args {
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let other = other_end(args)?;
-    if args.file.is_dir() {
-        return Err(folder(&args.file));
+    if let Some(path) = other.into_iter().chain([&*args.file]).find(|path| path.is_dir()) {
+        return Err(folder(path));
     }
     let failure = |error: BlackBoxError| Failure::failed(format!("{}: {error}", args.file.display()));
     let file = BlackBoxFile::open(&args.file).map_err(failure)?;
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
         let other = read.map_err(|error| Failure::failed(format!("{}: {error}", other.display())))?;
         let ends = Ends::of([&file, &other])?;
         if let Some(path) = &args.html {
-            write(path, &ends.page())?;
+            write(path, "picture", &ends.page())?;
         }
         output::data(&on_terminal(ends.text()))?;
         return Ok(Exit::Done);
@@ -82,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let (story, reruns) = Story::of(&file).map_err(failure)?;
     let found = causes::of(&story);
     if let Some(path) = &args.html {
-        write(path, &timeline::page(&story, &found))?;
+        write(path, "picture", &timeline::page(&story, &found))?;
     }
     if args.json {
         let causes: Vec<_> = found.iter().map(causes::Cause::json).collect();
@@ -146,13 +147,6 @@ fn folder(path: &Path) -> Failure {
             format!("{path} is a folder, and no black box is in it: name the file of a black box")
         }
     })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    std::fs::write(path, text)
-        .map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))?;
-    output::note(format_args!("wrote the picture to {}", path.display()));
-    Ok(())
 }
 
 /// What a rerun has shown.

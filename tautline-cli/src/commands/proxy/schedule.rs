@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::tools::exit::Failure;
+use crate::tools::files::check_file;
 use crate::tools::impair::{self, BothDirections, Direction};
 use crate::tools::link::time;
 
@@ -38,6 +39,7 @@ impl Schedule {
     /// Reads a file. The command line's `options` apply in each phase unless the phase overrides them.
     pub(super) fn read(path: &Path, options: &BothDirections) -> Result<Self, Failure> {
         let problem = |problem: &dyn fmt::Display| Failure::usage(format!("{}: {problem}", path.display()));
+        check_file(path)?;
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         Self::parse(&text, options).map_err(|error| problem(&error.in_text(&text)))

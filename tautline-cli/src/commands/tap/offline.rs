@@ -9,6 +9,7 @@ use super::Args;
 use super::show::Show;
 use crate::tools::capture::{Capture, Contents, Packet, contents, datagrams};
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::files::check_file;
 use crate::tools::interrupt::{Interrupt, LOOK_EVERY};
 use crate::tools::observe::Passing;
 use crate::tools::output;
@@ -83,6 +84,7 @@ fn read(path: &Path) -> Result<Receiver<Result<Packet, String>>, Failure> {
     let input: Box<dyn Read + Send> = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
+        check_file(path)?;
         let problem = |error| Failure::failed(format!("cannot read {}: {error}", path.display()));
         Box::new(File::open(path).map_err(problem)?)
     };
