@@ -351,6 +351,22 @@ fn a_demo_with_a_hundred_events_fits_a_terminal() {
     assert!(console::measure_text_width(chart) > 65, "it fills the width: {chart}");
 }
 
+#[test]
+fn what_goes_on_until_ctrl_c_says_so_on_a_terminal_alone() {
+    let hint = " (Ctrl-C ends it)";
+    for arguments in ["hz 127.0.0.1:0", "tap 127.0.0.1:0 127.0.0.1:9", "proxy 127.0.0.1:0 127.0.0.1:9"] {
+        let arguments = format!("{arguments} --seconds 0.2");
+        let piped = run(&arguments.split(' ').collect::<Vec<_>>());
+        assert!(piped.stderr.contains("listening on ") && !piped.stderr.contains(hint), "{}", piped.stderr);
+        let Some(shown) = in_terminal(&arguments) else {
+            println!("skipped: there is no script(1)");
+            return;
+        };
+        let first = shown.lines().next().unwrap_or_default();
+        assert!(first.starts_with("listening on 127.0.0.1:") && first.ends_with(hint), "{shown}");
+    }
+}
+
 /// Returns the text of a page's table row.
 fn fact<'a>(page: &'a str, name: &str) -> &'a str {
     let row = page.split(&format!("<tr><th>{name}</th><td>")).nth(1).unwrap_or_else(|| panic!("no {name}"));

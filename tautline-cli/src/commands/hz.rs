@@ -62,8 +62,8 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let interface = open(with_inbox(with_all_commands(config))?.inbox_capacity(inbox), |_| {})?;
     let (interrupt, started) = (Interrupt::install()?, Instant::now());
     match interface.local_address().filter(|_| !args.connect) {
-        Some(address) => output::note(format_args!("listening on {address}")),
-        None => output::note("connected"),
+        Some(address) => output::note_of_start(format_args!("listening on {address}")),
+        None => output::note_of_start("connected"),
     }
     let (mut streams, mut server_away) = (Streams::default(), ServerAway::of(&interface));
     let mut next = started + args.every;

@@ -82,6 +82,12 @@ pub(crate) fn note(text: impl fmt::Display) {
     }
 }
 
+/// As [`note`], for the first line of what goes on until Ctrl-C. On a terminal it says how to end it.
+pub(crate) fn note_of_start(text: impl fmt::Display) {
+    let is_for_people = io::stderr().is_terminal() && !IS_JSON.load(Ordering::Relaxed);
+    note(format_args!("{text}{}", if is_for_people { " (Ctrl-C ends it)" } else { "" }));
+}
+
 /// Writes a line of the library's log to stderr.
 pub(crate) fn log(text: &str) {
     to_stderr("log", "", text);

@@ -92,7 +92,7 @@ fn announce(
     interrupt: Interrupt,
 ) -> Result<Box<dyn Fn() -> bool>, Failure> {
     if !args.child {
-        output::note(format_args!("listening on {address}"));
+        output::note_of_start(format_args!("listening on {address}"));
         return Ok(Box::new(move || interrupt.is_asked()));
     }
     output::data(&format!("{address}\n"))?;

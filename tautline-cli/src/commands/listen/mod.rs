@@ -117,12 +117,12 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     })?;
     let (interrupt, reload) = (Interrupt::install()?, Reload::install()?);
     if args.connect {
-        output::note("connected");
+        output::note_of_start("connected");
     } else if let Some(address) = interface.local_address() {
         if args.json {
             output::note_json(&serde_json::json!({ "listening": address }).to_string());
         } else {
-            output::note(format_args!("listening on {address}"));
+            output::note_of_start(format_args!("listening on {address}"));
         }
     }
     let mut events = interface.events();

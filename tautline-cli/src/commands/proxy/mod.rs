@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     let relay = Relay::open(&args.listen, &args.target, options, args.seed)?;
     let interrupt = Interrupt::install()?;
     let address = relay.address().map_or_else(|| args.listen.to_string(), |address| address.to_string());
-    output::note(format_args!("listening on {address}"));
+    output::note_of_start(format_args!("listening on {address}"));
     let title = format!("tautline proxy: {address} to {}", relay.target());
     let mut proxy =
         Proxy { relay, options, schedule, title, started: Instant::now(), check_at: Some(Instant::now()) };

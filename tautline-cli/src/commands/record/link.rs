@@ -26,8 +26,8 @@ pub(super) fn record(args: &Args) -> Result<Outcome, Failure> {
     let config = with_inbox(with_all_commands(config))?.inbox_capacity(inbox);
     let (mut recording, interface) = Recording::begin(args, || open(config, |_| {}))?;
     match interface.local_address().filter(|_| !args.connect) {
-        Some(address) => output::note(format_args!("listening on {address}")),
-        None => output::note("connected"),
+        Some(address) => output::note_of_start(format_args!("listening on {address}")),
+        None => output::note_of_start("connected"),
     }
     let mut server_away = ServerAway::of(&interface);
     while recording.goes_on() {

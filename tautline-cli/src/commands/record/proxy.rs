@@ -14,7 +14,7 @@ use crate::tools::relay::TappedRelay;
 pub(super) fn record(args: &Args, listen: &Endpoint, target: &Endpoint) -> Result<Outcome, Failure> {
     let (recording, relay) = Recording::begin(args, || TappedRelay::open(listen, target))?;
     let recording = RefCell::new(recording);
-    output::note(format_args!("listening on {}", relay.address));
+    output::note_of_start(format_args!("listening on {}", relay.address));
     let (mut observer, unread) = (Observer::default(), Cell::new(0));
     let goes_on = || recording.borrow().goes_on();
     let missed = relay.watch(goes_on, |passing, missed| {

@@ -15,7 +15,7 @@ use crate::tools::relay::TappedRelay;
 pub(super) fn run(args: &Args, listen: &Endpoint, target: &Endpoint) -> Result<Exit, Failure> {
     let relay = TappedRelay::open(listen, target)?;
     let (interrupt, started) = (Interrupt::install()?, Instant::now());
-    output::note(format_args!("listening on {}", relay.address));
+    output::note_of_start(format_args!("listening on {}", relay.address));
     let mut show = Show::new(args);
     let goes_on = || !interrupt.is_asked() && args.seconds.is_none_or(|length| started.elapsed() < length);
     let missed = relay.watch(goes_on, |passing, _| match passing {
