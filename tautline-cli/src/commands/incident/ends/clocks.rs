@@ -9,7 +9,7 @@ use super::flow::At;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Offset {
     pub(super) ahead: i64,
-    /// `None` if datagrams went in one direction only: then the error is not known.
+    /// `None` if datagrams went in one direction only, or if the bounds contradict each other: then the error is not known.
     pub(super) error: Option<i64>,
 }
 

@@ -56,7 +56,7 @@ pub(super) struct End {
     /// The periods in which the record of received datagrams has no gap.
     pub(super) covers: Vec<(At, At)>,
     /// By how much the clock of the time stamps is ahead of the steady clock.
-    wall_ahead: i64,
+    pub(super) wall_ahead: i64,
 }
 
 impl Id {

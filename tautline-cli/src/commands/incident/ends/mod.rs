@@ -6,6 +6,8 @@
 mod clocks;
 mod flow;
 mod kinds;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -196,10 +198,14 @@ impl Ends {
             ms => format!("{:.3} s", ms / 1e3),
         };
         let way = if self.offset.ahead < 0 { "behind" } else { "ahead of" };
-        let error = self.offset.error.map_or_else(
-            || "how exact that is, is not known: there are no datagrams in both directions".to_owned(),
-            |error| format!("give or take {}", exact(error)),
-        );
+        let error = match self.offset.error {
+            Some(error) => format!("give or take {}", exact(error)),
+            None if [0, 1].iter().all(|from| !self.way(*from).arrived.is_empty()) => {
+                "how exact that is, is not known: by their times, some datagrams came before they were sent, so a clock was set"
+                    .to_owned()
+            }
+            None => "how exact that is, is not known: there are no datagrams in both directions".to_owned(),
+        };
         format!(
             "The clock of {:?} is {} {way} that of {:?}, {error}.",
             second.name,
@@ -345,10 +351,26 @@ fn by_id(came: &[Came]) -> HashMap<Id, &Came> {
     by_id
 }
 
+/// Which datagrams of one end came to the other one, and when. Datagrams that are equal, such as a handshake that is repeated, cannot
+/// be told from each other: which one came is not known if one of them was lost. So they count only if there are no others, as may
+/// be on the classic wire.
 fn journeys(from: &End, to: &End) -> Journeys {
-    let came = by_id(&to.came);
-    let journey = |sent: &Sent| Some((sent.at, came.get(&sent.id)?.at));
-    from.sent.iter().filter(|sent| sent.is_taken).filter_map(journey).collect()
+    let mut copies = HashMap::<Id, [Vec<At>; 2]>::new();
+    for sent in from.sent.iter().filter(|sent| sent.is_taken) {
+        copies.entry(sent.id).or_default()[0].push(sent.at);
+    }
+    for came in &to.came {
+        if let Some([_, times]) = copies.get_mut(&came.id) {
+            times.push(came.at);
+        }
+    }
+    let (unique, repeated): (Vec<_>, Vec<_>) = copies.into_values().partition(|[sent, _]| sent.len() == 1);
+    // The first arrival, if the network has repeated a datagram.
+    let pairs = |copies: Vec<[Vec<At>; 2]>| {
+        copies.into_iter().flat_map(|[sent, came]| sent.into_iter().zip(came)).collect()
+    };
+    let journeys: Journeys = pairs(unique);
+    if journeys.is_empty() { pairs(repeated) } else { journeys }
 }
 
 /// Two servers or two clients are never the ends of one link.

@@ -1,0 +1,72 @@
+//! Two ends without files: what was sent, and what came.
+
+use tautline::PeerId;
+
+use super::super::story::Story;
+use super::*;
+
+const MS: i64 = 1_000_000;
+
+fn end(name: &str, is_server: bool) -> End {
+    let (sent, came, covers) = (Vec::new(), Vec::new(), vec![(0, 10_000 * MS)]);
+    End { name: name.to_owned(), is_server, story: Story::default(), sent, came, covers, wall_ahead: 0 }
+}
+
+/// `from` has sent a datagram that came to `to`, unless it was lost.
+fn journey(from: &mut End, to: &mut End, id: u64, sent: At, came: Option<At>) {
+    let (id, peer) = (Id::Whole(id), PeerId::none());
+    from.sent.push(Sent { at: sent, peer, id, is_taken: true, bytes: Vec::new() });
+    to.came.extend(came.map(|at| Came { at, peer: Some(peer), id, dropped: None }));
+}
+
+fn offset(ends: &[End; 2]) -> Offset {
+    clocks::offset(&journeys(&ends[0], &ends[1]), &journeys(&ends[1], &ends[0])).expect("there are journeys")
+}
+
+/// The other end was stopped, and got all copies of a handshake datagram together.
+#[test]
+fn a_repeated_datagram_does_not_mislead_the_clocks() {
+    let [mut server, mut client] = [end("server", true), end("client", false)];
+    for n in 0..10 {
+        journey(&mut client, &mut server, n, n.cast_signed() * MS, Some(n.cast_signed() * MS + MS / 10));
+        journey(
+            &mut server,
+            &mut client,
+            100 + n,
+            n.cast_signed() * MS,
+            Some(n.cast_signed() * MS + MS / 10),
+        );
+    }
+    // The first copy is older than the client's record, and the second one was lost. One more was sent just after the third one had come.
+    server.came.push(Came { at: 550 * MS, peer: None, id: Id::Whole(200), dropped: None });
+    for (sent, came) in [(600, None), (700, Some(900)), (901, Some(902))] {
+        journey(&mut client, &mut server, 200, sent * MS, came.map(|came| came * MS));
+    }
+    journey(&mut server, &mut client, 300, 950 * MS, Some(951 * MS));
+    assert_eq!(offset(&[server, client]), Offset { ahead: 0, error: Some(MS / 10) });
+}
+
+#[test]
+fn datagrams_that_are_all_equal_are_paired_in_order() {
+    let [mut server, mut client] = [end("server", true), end("client", false)];
+    for n in 0..10 {
+        journey(&mut client, &mut server, 1, n * MS, Some(n * MS + MS / 10));
+        journey(&mut server, &mut client, 2, n * MS, Some(n * MS + MS / 10));
+    }
+    assert_eq!(offset(&[server, client]), Offset { ahead: 0, error: Some(MS / 10) });
+}
+
+#[test]
+fn bounds_that_contradict_each_other_are_told_apart_from_one_way() {
+    let text = |back: bool| {
+        let [mut server, mut client] = [end("server", true), end("client", false)];
+        journey(&mut client, &mut server, 1, 100 * MS, Some(50 * MS));
+        if back {
+            journey(&mut server, &mut client, 2, 100 * MS, Some(90 * MS));
+        }
+        let ends = [server, client];
+        Ends { offset: offset(&ends), ends }.clocks()
+    };
+    assert!(text(false).contains("no datagrams in both directions"), "{}", text(false));
+    assert!(text(true).contains("a clock was set"), "{}", text(true));
+}
