@@ -8,7 +8,7 @@ use tautline::black_box::read::{BlackBoxError, BlackBoxFile, Half, Happened, Ste
 use tautline::{DropReason, PeerId};
 use tautline_proto::wire::native;
 
-use crate::commands::incident::story::Story;
+use crate::commands::incident::story::{LONG, Story};
 use crate::tools::output::escaped;
 
 /// A time by the clock of an end's time stamps, in nanoseconds.
@@ -87,9 +87,24 @@ impl End {
         // Which of `sent` the kernel has not taken yet.
         let mut untaken = 0..0;
         file.rerun(|half, step| end.take(half, step, &mut untaken))?;
-        let written = fact("written_ns").parse().unwrap_or(0);
-        end.covers.last_mut().into_iter().for_each(|(_, until)| *until = written);
+        let until = end.read_until(fact("written_ns").parse().unwrap_or(0));
+        end.covers.last_mut().into_iter().for_each(|(_, last)| *last = until);
         Ok(end)
+    }
+
+    /// Until when this end has surely read what came. It may have stood still before the file was `written`: then the kernel still
+    /// had what came meanwhile.
+    pub(super) fn read_until(&self, written: At) -> At {
+        let last = self.story.last_input.map_or(written, |last| self.at(last));
+        let is_late = self.story.due.is_some_and(|due| self.at(due) < written);
+        let until = if is_late { last.min(written) } else { written };
+        // The last thing that it did was to read what had waited: more may have waited.
+        let backlog = self
+            .story
+            .received
+            .last()
+            .filter(|received| self.at(received.at) >= last && received.in_kernel >= LONG);
+        backlog.map_or(until, |received| until.min(self.at(received.at - received.in_kernel)))
     }
 
     /// The time of the end's clock at a time of its steady clock.

@@ -2,7 +2,7 @@
 
 use tautline::PeerId;
 
-use super::super::story::Story;
+use super::super::story::{Received, Story};
 use super::*;
 
 const MS: i64 = 1_000_000;
@@ -69,4 +69,30 @@ fn bounds_that_contradict_each_other_are_told_apart_from_one_way() {
     };
     assert!(text(false).contains("no datagrams in both directions"), "{}", text(false));
     assert!(text(true).contains("a clock was set"), "{}", text(true));
+}
+
+/// The file was written as soon as the process went on, before it read what had waited in the kernel.
+#[test]
+fn what_waits_for_an_end_that_stands_still_is_not_lost() {
+    let at = |ms: i64| u64::try_from(ms * MS).expect("a time");
+    let lost = |last_input: i64, due: i64, waited: i64| {
+        let [mut server, mut client] = [end("server", true), end("client", false)];
+        journey(&mut server, &mut client, 1_000, 0, Some(1));
+        for n in 0..100 {
+            let came = (n < 50).then_some(10 * n * MS + 1);
+            journey(&mut client, &mut server, u64::try_from(n).expect("small"), 10 * n * MS, came);
+        }
+        server.story.last_input = Some(at(last_input));
+        server.story.due = Some(at(due));
+        let (peer, in_kernel) = (PeerId::none(), at(waited));
+        server.story.received.push(Received { at: at(last_input), peer, number: None, in_kernel, len: 60 });
+        server.covers = vec![(0, server.read_until(1_000 * MS))];
+        let ends = [server, client];
+        Ends { offset: offset(&ends), ends }.way(1).lost()
+    };
+    assert_eq!(lost(490, 590, 0), 0, "it has done nothing since it was stopped");
+    assert_eq!(lost(1_000, 590, 510), 0, "it has begun to read what had waited");
+    assert_eq!(lost(1_000, 1_100, 510), 0, "the file does not show whether it has read all");
+    assert_eq!(lost(990, 1_090, 0), 41, "it was there: all but those of the last 100 ms are lost");
+    assert_eq!(lost(490, 1_090, 0), 41, "it had nothing to do but to wait for them");
 }
