@@ -139,7 +139,8 @@ impl Story {
         let is_over = |limit, at: At| self.written_at.saturating_sub(at) >= limit;
         let is_stuck = match handler {
             Some(_) => is_over(LONG, since),
-            None => self.is_open() && self.due.is_some_and(|due| is_over(LATE, due)),
+            // After a standstill, it may have begun to read again, and its next turn is not recorded yet.
+            None => self.is_open() && is_over(LONG, since) && self.due.is_some_and(|due| is_over(LATE, due)),
         };
         is_stuck.then_some((since, handler))
     }
@@ -238,13 +239,18 @@ impl Story {
         received.max(sent).max(self.cause_at)
     }
 
+    /// Whether two peers are the same end: its session was replaced by another one from the same address.
+    pub(super) fn is_same_end(&self, one: PeerId, other: PeerId) -> bool {
+        one == other || self.peers.get(&one).is_some_and(|address| self.peers.get(&other) == Some(address))
+    }
+
     /// When a peer was last heard before the cause, and for how long it had been silent then.
     pub(super) fn silence_of(&self, peer: PeerId) -> Option<(At, u64)> {
         let before = self
             .received
             .iter()
             .rev()
-            .find(|received| received.peer == peer && received.at <= self.cause_at)?;
+            .find(|received| received.at <= self.cause_at && self.is_same_end(received.peer, peer))?;
         Some((before.at, self.cause_at - before.at))
     }
 

@@ -10,6 +10,7 @@ mod connecting;
 mod counts;
 mod flood;
 mod network;
+mod returned;
 mod sender;
 mod silence;
 #[cfg(test)]
@@ -21,7 +22,8 @@ use self::cause::Kind;
 use self::connecting::not_connected;
 use self::flood::{flood, flood_of_a_peer};
 use self::network::{counted_loss, loss_burst, network_delay, path_shrunk, too_old};
-use self::silence::{held_up, silence};
+use self::returned::held_up;
+use self::silence::silence;
 use self::this_end::{
     called_late, clock_step, driver_late, dropped_here, handler_panic, kernel_buffer_full, outpaced,
     slow_handler, slow_reader,
@@ -48,12 +50,14 @@ pub(super) fn of(story: &Story) -> Vec<Cause> {
     ];
     let mut found: Vec<_> = rules.into_iter().filter_map(|rule| rule(story)).collect();
     if found.is_empty() {
-        let rest = counted_loss(story)
-            .into_iter()
-            .chain(held_up(story))
-            .chain(outpaced(story))
-            .chain(called_late(story));
-        return rest.chain(dropped_here(story)).collect();
+        found.extend(counted_loss(story).into_iter().chain(held_up(story)).chain(outpaced(story)));
+        if found.iter().all(|cause| cause.kind != Kind::DriverLate) {
+            found.extend(called_late(story));
+        }
+        if found.is_empty() {
+            found.extend(dropped_here(story));
+        }
+        return found;
     }
     // Why datagrams came faster than they were read.
     if let [Cause { kind: Kind::KernelBufferFull, .. }, ..] = &found[..]

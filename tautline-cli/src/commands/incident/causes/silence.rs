@@ -1,13 +1,14 @@
 //! Why a peer was silent. It is judged last, because this end may only have been too late to hear it.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::Value;
 use tautline::PeerId;
 
-use super::super::story::{At, LONG, Story};
+use super::super::story::{At, LONG, Received, Story};
 use super::super::words::span;
 use super::cause::{Cause, Kind};
+use super::returned::{came_back_anew, held_up_by};
 use super::sender::{sender_stopped, suspect};
 use crate::tools::output::without_codes;
 
@@ -46,10 +47,16 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
     let peer = suspect(story)?;
     let least = if story.has_tripped() { SILENCE_NS } else { LONG_SILENCE_NS };
     let (last, silent) = story.silence_of(peer)?;
-    let back = story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at);
+    let is_back =
+        |received: &&Received| story.is_same_end(received.peer, peer) && received.at > story.cause_at;
+    let back = story.received.iter().find(is_back);
     let is_gone =
         story.has_tripped() && back.is_none() && story.end().max(story.written_at) >= last + GONE_NS;
     if silent < least && !is_gone {
+        return None;
+    }
+    // It was not silent: this end was late to read what had come.
+    if back.is_some_and(|back| back.at - back.in_kernel < last + least) {
         return None;
     }
     if delayed_silence(story).is_some() {
@@ -64,8 +71,11 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
         return Some(Cause::new(Kind::PeerClosed, format!("{} ended the link itself", story.who(peer))));
     }
     let silence = format!("{} at {address} was silent for {}", story.who(peer), span(silent));
-    if let Some(cause) = reported(story, last, &silence, &address.to_string()) {
+    if let Some(cause) = reported(story, last..At::MAX, &silence, &address.to_string()) {
         return Some(cause);
+    }
+    if let Some(back) = back.filter(|back| back.peer != peer) {
+        return Some(came_back_anew(story, (peer, last), back));
     }
     let lost = story.gaps().iter().any(|(at, of, _)| *of == peer && back.is_some_and(|back| *at == back.at));
     Some(match back {
@@ -85,9 +95,10 @@ pub(super) fn silence(story: &Story) -> Option<Cause> {
 }
 
 /// What the system or the network reported when something was sent to the silent peer.
-fn reported(story: &Story, last: At, silence: &str, address: &str) -> Option<Cause> {
+pub(super) fn reported(story: &Story, during: Range<At>, silence: &str, address: &str) -> Option<Cause> {
     let mut reports = story.near("PeerUnreachable").filter(|(at, event)| {
-        *at + SILENCE_NS >= last && event["fields"]["address"].as_str().is_none_or(|at| at == address)
+        (during.start.saturating_sub(SILENCE_NS)..during.end).contains(at)
+            && event["fields"]["address"].as_str().is_none_or(|at| at == address)
     });
     let (_, report) = reports.next()?;
     Some(if report["fields"]["fault"] == "PortUnreachable" {
@@ -134,49 +145,4 @@ pub(super) fn ended_silence(story: &Story) -> Option<(PeerId, At)> {
     let back =
         story.received.iter().find(|received| received.peer == peer && received.at > story.cause_at)?;
     Some((peer, back.at))
-}
-
-/// Used if nothing else was found: a peer was silent for long, and came back long before somebody asked for the file.
-pub(super) fn held_up(story: &Story) -> Option<Cause> {
-    let mut latest = BTreeMap::new();
-    let mut longest = None;
-    for received in story.received.iter().filter(|received| story.is_near(received.at)) {
-        // When it came, and not when it was read.
-        let came = received.at - received.in_kernel;
-        let before = latest.insert(received.peer, came).unwrap_or(came);
-        let has_number = received.number.is_some();
-        longest =
-            longest.max(Some((came.saturating_sub(before), before, received.peer, received.at, has_number)));
-    }
-    let (silent, last, peer, back, has_number) = longest.filter(|(silent, ..)| *silent >= LONG_SILENCE_NS)?;
-    if let Some((.., missing)) = story.gaps().iter().find(|(at, of, _)| (*at, *of) == (back, peer)) {
-        let sentence = format!(
-            "nothing came from {} for {}, from {}, and {missing} datagrams of it are missing: the network lost them",
-            story.who(peer),
-            span(silent),
-            story.when(last)
-        );
-        return Some(Cause::new(Kind::LossBurst, sentence));
-    }
-    let sentence = format!(
-        "{} sent nothing for {}, from {}, and then went on: {}",
-        story.who(peer),
-        span(silent),
-        story.when(last),
-        held_up_by(story, has_number)
-    );
-    Some(Cause::new(Kind::PeerStopped, sentence))
-}
-
-/// What may have kept a peer from sending, if its numbers show no loss.
-fn held_up_by(story: &Story, has_number: bool) -> &'static str {
-    let is_classic = story.settings.get("wire").is_some_and(|wire| wire == "classic");
-    match (has_number, is_classic) {
-        (false, _) => {
-            "it was held up or stopped, or the network was cut. Without sequence numbers, this end cannot tell which"
-        }
-        // The classic wire has no heartbeats, so a peer that only answers is silent if it gets nothing.
-        (true, true) => "it was held up or stopped, or it got nothing that it would answer",
-        (true, false) => "it was held up or stopped",
-    }
 }

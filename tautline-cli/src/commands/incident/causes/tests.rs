@@ -1,5 +1,7 @@
 //! Records that show one fault each.
 
+mod returned;
+
 use serde_json::json;
 use tautline::{MessageType, PeerId};
 
