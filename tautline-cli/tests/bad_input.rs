@@ -56,6 +56,7 @@ fn a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder_are_told() {
         &["record", "127.0.0.1:0", "-o", path],
         &["record", "127.0.0.1:0", "-o", path, "--overwrite"],
         &["demo", "--plot", path],
+        &["keygen", path],
         &["bench", "latency", "--html", path],
         &["incident", "plant.mcap", path],
         &["incident", path],

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tautline::SecretKey;
 
 use crate::tools::exit::{Exit, Failure};
+use crate::tools::files::check_file;
 use crate::tools::output;
 
 /// Make a key that two ends share
@@ -33,6 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<Exit, Failure> {
     // `-` is the standard output, as for other programs.
     match args.file.as_deref().filter(|path| *path != Path::new("-")) {
         Some(path) => {
+            check_file(path)?;
             key.create_file(path).map_err(|error| Failure::failed(error.to_string()))?;
             let (path, fingerprint) = (path.display(), key.fingerprint());
             output::note(format_args!(
