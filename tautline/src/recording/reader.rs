@@ -25,7 +25,7 @@ pub struct RecordedMessage {
 pub struct ReadError {
     /// The file.
     pub path: PathBuf,
-    /// Whether it is another kind of file: no MCAP file at all, or a black box.
+    /// Whether it is something else: no MCAP file at all, a black box, or a folder.
     pub is_no_recording: bool,
     problem: String,
 }
