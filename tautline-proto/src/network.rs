@@ -16,6 +16,13 @@ pub struct Network {
     prefix: u8,
 }
 
+/// Returns the upper and the lower half of an address.
+#[allow(clippy::cast_possible_truncation)] // the lower half
+pub(crate) const fn halves(address: Ipv6Addr) -> [u64; 2] {
+    let bits = address.to_bits();
+    [(bits >> 64) as u64, bits as u64]
+}
+
 /// The bits of an IPv6 address that name a network. A host may choose the others (RFC 4291 §2.5.1), and may have as many
 /// addresses there as it likes.
 const IPV6_NETWORK_BITS: u8 = 64;

@@ -6,6 +6,7 @@
 use alloc::sync::Arc;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
+use crate::network::halves;
 use crate::peer::PeerId;
 use crate::ring::{Entry, Head, Ring, RingWriter};
 use crate::snapshot::{Reader, Saved, Writer};
@@ -342,7 +343,7 @@ impl Recorder {
                 self.input(Kind::From, words, &[]);
             }
             SocketAddr::V6(from) => {
-                let [high, low] = halves(from.ip().to_bits());
+                let [high, low] = halves(*from.ip());
                 let scope = u64::from(from.scope_id()) << 32 | u64::from(from.flowinfo());
                 self.input(Kind::From, [high, low, from.port().into(), scope], &[]);
             }
@@ -371,11 +372,6 @@ impl Recorder {
             self.digests.add(output, |digest| digest.add_all(bytes));
         }
     }
-}
-
-#[allow(clippy::cast_possible_truncation)] // the two halves
-const fn halves(bits: u128) -> [u64; 2] {
-    [(bits >> 64) as u64, bits as u64]
 }
 
 /// Reads where the next datagrams come from.

@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
+use crate::network::halves;
 use crate::peer::SessionId;
 use crate::snapshot::{Reader, Saved, Writer};
 use crate::time::Instant;
@@ -119,7 +120,7 @@ impl Secrets {
             SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
         };
         let [scope, port] = [u64::from(scope), u64::from(address.port())];
-        let [high, low] = halves(ip.to_bits());
+        let [high, low] = halves(ip);
         self.hash(Purpose::Token, &[high, low, scope << 16 | port, session.bits(), issued_ms])
     }
 
@@ -160,12 +161,6 @@ impl Saved for Secrets {
         let answers = Answers { are_given: true, ..Answers::default() };
         Some(Self { answers: Some(Box::new(answers)), ..Self::new([0; 16]) })
     }
-}
-
-fn halves(bits: u128) -> [u64; 2] {
-    let bytes = bits.to_be_bytes();
-    let half = |at: usize| u64::from_be_bytes(core::array::from_fn(|index| bytes[at + index]));
-    [half(0), half(8)]
 }
 
 #[cfg(test)]
