@@ -7,6 +7,7 @@ mod reader;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
 
 pub(crate) use reader::{McapError, Record, RecordReader};
 pub(crate) use writer::{Channel, McapWriter};
@@ -32,6 +33,22 @@ mod op {
 
 /// The metadata by which a black box is told from a recording.
 pub(crate) const BLACK_BOX: &str = "tautline.incident";
+
+/// If there is a file with a number already, the next one gets a higher number: at most so many are tried.
+const MOST_NUMBERS: i64 = 1_000;
+
+/// Creates a file with this number in its name, or with the next one that is free: other interfaces may write files under the same
+/// name. `create` fails with `AlreadyExists` if there is a file with its number.
+pub(crate) fn create_numbered<T>(number: i64, mut create: impl FnMut(i64) -> io::Result<T>) -> io::Result<T> {
+    let mut problem = io::Error::from(ErrorKind::AlreadyExists);
+    for number in number..number + MOST_NUMBERS {
+        match create(number) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => problem = error,
+            created => return created,
+        }
+    }
+    Err(problem)
+}
 
 /// Texts by name.
 pub(crate) type Texts = BTreeMap<String, String>;

@@ -5,7 +5,6 @@
 //! counted.
 
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use tautline_proto::MessageRef;
 use super::queue::{Batch, Offered, Queue};
 use super::recorder::{Counts, RecordError, Recorder, RecordingFiles, numbered};
 use super::view::MessageView;
+use crate::mcap::create_numbered;
 use crate::message::Arrival;
 use crate::message::pool::Pool;
 use crate::sync::driver_flags::DriverFlags;
@@ -22,9 +22,6 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock, park_until,
 
 /// The thread writes what waits at least this often.
 const WRITE_EVERY: Duration = Duration::from_millis(20);
-
-/// If there is a file of this time already, the next one gets a higher number: at most so many are tried.
-const MOST_NUMBERS: i64 = 1_000;
 
 /// What an interface has recorded since it connected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,18 +158,18 @@ impl Waiting {
     }
 }
 
-/// Creates the file with this number, or with the next one that is free: other interfaces may record under the same name.
+/// Creates the file with this number, or with the next one that is free.
 fn open(path: &Path, number: i64) -> Result<(PathBuf, Recorder), RecordError> {
-    let create = |number: i64| {
-        let path = numbered(path, &number.to_string());
-        let files = RecordingFiles { path: path.clone(), ..RecordingFiles::default() };
-        Recorder::open(files).map(|recorder| (path, recorder))
-    };
-    let is_there = |file: &Result<_, RecordError>| {
-        file.as_ref().is_err_and(|problem| problem.error.kind() == ErrorKind::AlreadyExists)
-    };
-    let mut files = (number..number + MOST_NUMBERS).map(create);
-    files.find(|file| !is_there(file)).unwrap_or_else(|| create(number))
+    let mut tried = PathBuf::new();
+    let opened = create_numbered(number, |number| {
+        tried = numbered(path, &number.to_string());
+        let files = RecordingFiles { path: tried.clone(), ..RecordingFiles::default() };
+        Recorder::open(files).map_err(|problem| problem.error)
+    });
+    match opened {
+        Ok(recorder) => Ok((tried, recorder)),
+        Err(error) => Err(RecordError { path: tried, error }),
+    }
 }
 
 /// Writes messages until the recording is turned off and none waits any more.

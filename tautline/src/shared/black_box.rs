@@ -20,7 +20,7 @@ use tautline_proto::{ConnectionState, Ring, WallTime};
 use crate::black_box::{asked, checksum, names};
 use crate::config::{Config, Settings, WatchdogChange};
 use crate::machine::clock::{Clock, wall_now};
-use crate::mcap::{Channel, McapWriter, Texts};
+use crate::mcap::{Channel, McapWriter, Texts, create_numbered};
 use crate::shared::event_json::as_json;
 use crate::shared::events::Event;
 use crate::shared::subscribers::Events;
@@ -30,9 +30,6 @@ use crate::sync::{lock, try_lock};
 /// How many events a file holds, and how many seconds of statistics. The oldest are left out.
 const MOST_EVENTS: usize = 1_024;
 const MOST_STATISTICS: usize = 120;
-
-/// If there is a file of this time already, the next one gets a higher number: at most so many are tried.
-const MOST_NUMBERS: i64 = 1_000;
 
 /// A file shows what happened for this time after its cause.
 const AFTER: Duration = Duration::from_millis(300);
@@ -273,22 +270,20 @@ impl BlackBox {
     }
 }
 
-/// Creates the unfinished file with this number, or with the next one that is free: other interfaces may write files under the same
-/// name. Returns it, its path, and its path once it is finished.
+/// Creates the unfinished file with this number, or with the next one that is free. Returns it, its path, and its path once it is
+/// finished.
 fn create(number: i64, path: impl Fn(i64) -> PathBuf) -> io::Result<(File, PathBuf, PathBuf)> {
-    let mut problem = io::Error::from(io::ErrorKind::AlreadyExists);
-    for number in number..number + MOST_NUMBERS {
+    create_numbered(number, |number| {
         let path = path(number);
         let unfinished = path.with_extension("part");
-        match File::create_new(&unfinished) {
+        let file = File::create_new(&unfinished)?;
+        if path.exists() {
             // Another one was finished just before.
-            Ok(_) if path.exists() => fs::remove_file(&unfinished)?,
-            Ok(file) => return Ok((file, unfinished, path)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => problem = error,
-            Err(error) => return Err(error),
+            fs::remove_file(&unfinished)?;
+            return Err(io::ErrorKind::AlreadyExists.into());
         }
-    }
-    Err(problem)
+        Ok((file, unfinished, path))
+    })
 }
 
 impl Log {
